@@ -1,0 +1,22 @@
+//! Tokens, the model as a function, the sampler, and the one loop that continues a chain of tokens.
+//!
+//! - [`Token`]: an id; what it stands for (text, a patch of a picture, 20 ms of sound) is not known here.
+//! - [`Model`]: tokens in, a logit for every token of the vocabulary out; [`State`] is what it remembers, owned by the
+//!   caller.
+//! - [`Sampler`]: from a row of logits to one token.
+//! - [`generate`]: the loop, an iterator of [`Event`]s. Streaming is iterating, cancelling is dropping.
+//!
+//! Absent on purpose: text, media, files, printing, threads, and any tensor library.
+
+mod generate;
+mod logits;
+mod model;
+pub mod sampler;
+mod select;
+mod token;
+
+pub use generate::{Event, GenerateError, Generation, Request, Step, StopReason, generate};
+pub use logits::{LogProbs, Logits};
+pub use model::{Model, ModelError, State, check_tokens};
+pub use sampler::{SampleError, Sampler, SamplerConfig, SamplerError, Stage};
+pub use token::Token;

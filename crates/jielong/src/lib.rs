@@ -1,0 +1,1 @@
+//! One loop and one transformer continue every kind of token.

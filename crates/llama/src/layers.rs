@@ -1,0 +1,130 @@
+//! The parts a block is made of: linear layer, RMSNorm, gated feed-forward layer, mixture of experts.
+
+use burn::module::{Module, Param};
+use burn::tensor::{FloatDType, Int, Tensor, TensorData, activation};
+
+use crate::config::{Activation, Experts, NormGain};
+
+/// `x · Wᵀ + b` with the weight as Hugging Face stores it.
+#[derive(Module, Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Param<Tensor<2>>, // [out, in]
+    pub(crate) bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// `[b, t, in]` → `[b, t, out]`
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [b, t, width] = x.dims();
+        let weight = self.weight.val();
+        let [out, _] = weight.dims();
+        let y = x.reshape([b * t, width]).matmul(weight.transpose()).reshape([b, t, out]);
+        match &self.bias {
+            Some(bias) => y + bias.val().unsqueeze(),
+            None => y,
+        }
+    }
+}
+
+/// Root mean square norm over the last dimension (Zhang & Sennrich 2019), computed in f32.
+#[derive(Module, Debug)]
+pub(crate) struct RmsNorm {
+    pub(crate) weight: Param<Tensor<1>>, // [width], the gain itself
+    pub(crate) eps: f64,
+}
+
+impl RmsNorm {
+    /// The gain is stored as the factor itself, whichever way the checkpoint has it.
+    pub(crate) fn new(weight: Tensor<1>, gain: NormGain, eps: f64) -> Self {
+        let weight = match gain {
+            NormGain::Weight => weight,
+            NormGain::OnePlusWeight => weight + 1.0,
+        };
+        Self { weight: Param::from_tensor(weight), eps }
+    }
+
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let dtype = x.dtype();
+        let x = x.cast(FloatDType::F32);
+        let mean_square = (x.clone() * x.clone()).mean_dim(D - 1);
+        let x = x / (mean_square + self.eps).sqrt();
+        (x * self.weight.val().cast(FloatDType::F32).unsqueeze()).cast(dtype)
+    }
+}
+
+/// `down(act(gate(x)) · up(x))` (Shazeer 2020, *GLU variants*).
+#[derive(Module, Debug)]
+pub(crate) struct Mlp {
+    pub(crate) gate: Linear,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
+    #[module(skip)]
+    pub(crate) activation: Activation,
+}
+
+impl Mlp {
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let gate = self.gate.forward(x.clone());
+        let gate = match self.activation {
+            Activation::Silu => activation::silu(gate),
+            Activation::Gelu => activation::gelu(gate),
+            Activation::GeluTanh => activation::gelu_approximate(gate),
+        };
+        self.down.forward(gate * self.up.forward(x))
+    }
+}
+
+/// A router and its experts: each token goes through the `per_token` most probable ones (Qwen3-MoE).
+#[derive(Module, Debug)]
+pub(crate) struct Mixture {
+    pub(crate) router: Linear, // [experts, hidden]
+    pub(crate) experts: Vec<Mlp>,
+    #[module(skip)]
+    pub(crate) sizes: Experts,
+}
+
+impl Mixture {
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [b, t, width] = x.dims();
+        let (device, dtype) = (x.device(), x.dtype());
+        let scores = activation::softmax(self.router.forward(x.clone()).cast(FloatDType::F32), 2);
+        let (top, chosen) = scores.reshape([b * t, self.sizes.count]).topk_with_indices(self.sizes.per_token, 1);
+        let top = if self.sizes.normalize { top.clone() / top.sum_dim(1) } else { top };
+        let chosen: Vec<i64> = chosen.into_data().iter::<i64>().collect();
+        let x = x.reshape([b * t, width]);
+        let flat = top.reshape([b * t * self.sizes.per_token]); // [b·t·k]: slot = token · k + rank
+        let mut out = x.zeros_like();
+        for (index, expert) in self.experts.iter().enumerate() {
+            let slots: Vec<i64> = (0..).zip(&chosen).filter(|&(_, &e)| e == index as i64).map(|(slot, _)| slot).collect();
+            if slots.is_empty() {
+                continue;
+            }
+            let count = slots.len();
+            let tokens: Vec<i64> = slots.iter().map(|slot| slot / self.sizes.per_token as i64).collect();
+            let ids = |v: Vec<i64>| Tensor::<1, Int>::from_data(TensorData::new(v, [count]), &device);
+            let tokens = ids(tokens);
+            let share = flat.clone().select(0, ids(slots)).cast(dtype).reshape([count, 1]);
+            let y = expert.forward(x.clone().select(0, tokens.clone()).unsqueeze()).squeeze_dim::<2>(0);
+            out = out.select_assign(0, tokens, y * share, burn::tensor::IndexingUpdateOp::Add);
+        }
+        out.reshape([b, t, width])
+    }
+}
+
+/// What follows attention in a block.
+#[derive(Module, Debug)]
+pub(crate) enum FeedForward {
+    /// One gated layer.
+    Dense(Mlp),
+    /// A mixture of them.
+    Sparse(Mixture),
+}
+
+impl FeedForward {
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Dense(mlp) => mlp.forward(x),
+            Self::Sparse(mixture) => mixture.forward(x),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The one decoder-only transformer: its shape as data, its weights from Hugging Face folders and GGUF files, its cache.
+//!
+//! [`Llama`] implements [`jielong_core::Model`]; [`KvCache`] is its state. Near-Llama families are values of [`Config`],
+//! never copies of the model.
+
+#![recursion_limit = "256"]
+
+mod arch;
+mod attention;
+mod cache;
+mod checkpoint;
+mod config;
+pub mod gguf;
+mod hf;
+mod hf_rope;
+mod layers;
+mod load;
+mod model;
+mod rope;
+
+pub use arch::ARCHITECTURES;
+pub use cache::KvCache;
+pub use config::{
+    Activation, Bias, Config, ConfigError, Experts, Layer, NormGain, NormPlacement, QkNorm,
+};
+pub use gguf::Gguf;
+pub use hf::{FAMILIES, GenerationConfig};
+pub use load::{LoadError, LoadOptions, read_config, read_generation};
+pub use model::Llama;
+pub use rope::{RopeConfig, RopeScaling};

@@ -1,0 +1,141 @@
+//! Tiny checkpoints of every family against Transformers' own float32 results.
+//!
+//! `tests/oracle/tiny-*` (made by `scripts/make_model_oracles.py`), and `../shared/oracle/tiny-*` where it is there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, FloatDType};
+use jielong_core::{Event, Model, Request, Sampler, SamplerConfig, State, Token, generate};
+use jielong_llama::{Config, Llama, LoadOptions};
+use safetensors::SafeTensors;
+
+const TOLERANCE: f32 = 2e-4;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Folders that hold a checkpoint and its oracle.
+fn folders() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for place in ["tests/oracle", "../shared/oracle"] {
+        let Ok(entries) = std::fs::read_dir(root().join(place)) else {
+            println!("skipped: no {place} beside this clone");
+            continue;
+        };
+        found.extend(entries.map(|e| e.unwrap().path()).filter(|p| p.join("oracle.safetensors").exists()));
+    }
+    found.sort();
+    assert!(found.iter().filter(|p| p.starts_with(root().join("tests/oracle"))).count() >= 18);
+    found
+}
+
+fn load(folder: &Path, context: Option<usize>) -> Llama {
+    let options = LoadOptions { device: Device::flex(), dtype: FloatDType::F32, context };
+    Llama::from_folder(folder, &options).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+}
+
+struct Oracle {
+    ids: Vec<Token>,
+    logits: Vec<f32>,
+    prompt: Vec<Token>,
+    greedy: Vec<Token>,
+}
+
+fn oracle(folder: &Path) -> Oracle {
+    let bytes = std::fs::read(folder.join("oracle.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let raw = |names: [&str; 2]| names.iter().find_map(|n| file.tensor(n).ok()).expect("tensor in the oracle").data().to_vec();
+    let ids = |names| raw(names).chunks(8).map(|b| Token(i64::from_le_bytes(b.try_into().unwrap()) as u32)).collect();
+    Oracle {
+        ids: ids(["ids", "input_ids"]),
+        logits: raw(["logits"; 2]).chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+        prompt: ids(["prompt", "prompt_ids"]),
+        greedy: ids(["greedy", "greedy_ids"]),
+    }
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |worst, d| if d.is_nan() { f32::NAN } else { worst.max(d) })
+}
+
+#[test]
+fn logits_at_every_position_are_those_of_transformers() {
+    for folder in folders() {
+        let oracle = oracle(&folder);
+        let model = load(&folder, Some(Config::from_hf(&std::fs::read(folder.join("config.json")).unwrap()).unwrap().context));
+        let mut state = model.new_state().unwrap();
+        let logits = model.logits(&oracle.ids, &mut state).unwrap();
+        let error = worst(&logits, &oracle.logits);
+        println!("{:60} {error:.1e}", folder.file_name().unwrap().to_string_lossy());
+        assert!(error < TOLERANCE, "{}: {error}", folder.display());
+    }
+}
+
+#[test]
+fn greedy_continuations_are_those_of_transformers() {
+    for folder in folders() {
+        let oracle = oracle(&folder);
+        let model = load(&folder, None);
+        let mut state = model.new_state().unwrap();
+        let config = SamplerConfig { temperature: 0.0, ..SamplerConfig::default() };
+        let mut sampler = Sampler::new(config, model.vocab_size()).unwrap();
+        let request = Request { max_new_tokens: oracle.greedy.len(), ..Request::new(&oracle.prompt) };
+        let ids: Vec<Token> = generate(&model, &mut state, &mut sampler, request)
+            .filter_map(|event| match event.unwrap() {
+                Event::Token(step) => Some(step.token),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(ids, oracle.greedy, "{}", folder.display());
+    }
+}
+
+#[test]
+fn chunks_and_truncation_change_nothing() {
+    for folder in folders() {
+        let oracle = oracle(&folder);
+        let model = load(&folder, Some(64));
+        let vocab = model.vocab_size();
+        let row = |i: usize| &oracle.logits[i * vocab..(i + 1) * vocab];
+        for chunk in [1, 3, 7, 16, 39] {
+            let mut state = model.new_state().unwrap();
+            let mut last = 0;
+            for part in oracle.ids.chunks(chunk) {
+                let logits = model.next(part, &mut state).unwrap();
+                last += part.len();
+                assert_eq!(state.len(), last);
+                let error = worst(&logits.0, row(last - 1));
+                assert!(error < TOLERANCE, "{} in chunks of {chunk}: {error}", folder.display());
+            }
+            // Forget a part, read something else, forget that, and read the part again.
+            for keep in [0, 5, 21] {
+                state.truncate(keep);
+                model.next(&[Token(7), Token(8), Token(9)], &mut state).unwrap();
+                state.truncate(keep);
+                let logits = model.next(&oracle.ids[keep..], &mut state).unwrap();
+                assert!(worst(&logits.0, row(oracle.ids.len() - 1)) < TOLERANCE, "{}", folder.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_cache_grows_without_forgetting() {
+    let folder = root().join("tests/oracle/tiny-llama3-tied");
+    let oracle = oracle(&folder);
+    let model = load(&folder, None);
+    assert_eq!(model.context(), 64);
+    let mut state = model.new_state().unwrap();
+    let long: Vec<Token> = oracle.ids.iter().chain(&oracle.ids).copied().take(64).collect();
+    model.next(&long, &mut state).unwrap();
+    let full = model.next(&[Token(5)], &mut state).unwrap_err();
+    assert_eq!(full.to_string().contains("64"), true, "{full}");
+    assert_eq!(state.len(), 64);
+    state.truncate(oracle.ids.len() - 1);
+    let logits = model.next(&oracle.ids[oracle.ids.len() - 1..], &mut state).unwrap();
+    assert!(worst(&logits.0, &oracle.logits[oracle.logits.len() - model.vocab_size()..]) < TOLERANCE);
+}

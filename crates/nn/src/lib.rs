@@ -1,0 +1,5 @@
+//! What several model crates need of Burn: the device, and mapped weight files turned into tensors.
+
+pub mod device;
+pub mod load;
+pub mod weights;

@@ -1,0 +1,192 @@
+//! Weights in memory-mapped files: named, typed, shaped slices, checked before anything is computed.
+//!
+//! [`Weights::open_safetensors`] reads the header of one file or of all shards of a folder; the GGUF reader fills the same
+//! [`Weights`]. A [`TensorView`] keeps its file mapped and is cheap to clone.
+
+mod header;
+mod shards;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jielong_kernels::{Dtype, MappedFile, dequantize};
+use rayon::prelude::*;
+
+/// Blocks that are expanded by one task.
+const TASK: usize = 1 << 16;
+
+/// Why a file of weights cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The system cannot read it.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is damaged, or not what it should be.
+    #[error("{path}: {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        problem: String,
+    },
+    /// Index and shards do not agree.
+    #[error("{path}:\n  {}", problems.join("\n  "))]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// Everything that is wrong, a line each.
+        problems: Vec<String>,
+    },
+    /// A tensor that holds no weights where weights are needed.
+    #[error("{path}: `{name}` has type {found}, which is not one of weights")]
+    NotWeights {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The type found.
+        found: String,
+    },
+}
+
+/// How a tensor's values are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// As weights of this type.
+    Weights(Dtype),
+    /// As something else, under this name: integers, booleans.
+    Other(String),
+}
+
+/// One tensor of a mapped file.
+#[derive(Clone, Debug)]
+pub struct TensorView {
+    name: String,
+    stored: Stored,
+    shape: Vec<usize>,
+    file: Arc<MappedFile>,
+    range: Range<usize>,
+}
+
+impl TensorView {
+    /// A tensor at `range` of the file. The reader of the format has checked that the range lies in the file and fits type
+    /// and shape.
+    pub fn new(name: String, stored: Stored, shape: Vec<usize>, file: Arc<MappedFile>, range: Range<usize>) -> Self {
+        Self { name, stored, shape, file, range }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its dimensions, row-major, the slowest first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The type of its weights; none if it holds something else.
+    pub fn dtype(&self) -> Option<Dtype> {
+        match self.stored {
+            Stored::Weights(dtype) => Some(dtype),
+            Stored::Other(_) => None,
+        }
+    }
+
+    /// The file it lies in.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Its bytes as stored.
+    pub fn bytes(&self) -> &[u8] {
+        self.as_ref()
+    }
+
+    /// Its bytes as stored, keeping the file mapped, without a copy.
+    pub fn shared_bytes(&self) -> Bytes {
+        Bytes::from_owner(self.clone())
+    }
+
+    /// Its values, expanded.
+    ///
+    /// # Errors
+    /// [`WeightsError::NotWeights`].
+    pub fn to_f32(&self) -> Result<Vec<f32>, WeightsError> {
+        let dtype = match &self.stored {
+            Stored::Weights(dtype) => *dtype,
+            Stored::Other(found) => {
+                let (path, name) = (self.path().to_path_buf(), self.name.clone());
+                return Err(WeightsError::NotWeights { path, name, found: found.clone() });
+            }
+        };
+        let mut values = vec![0.0; self.shape.iter().product()];
+        let (len, size) = (TASK * dtype.block_len(), TASK * dtype.block_bytes());
+        values
+            .par_chunks_mut(len)
+            .zip(self.bytes().par_chunks(size))
+            .try_for_each(|(values, bytes)| dequantize(dtype, bytes, values))
+            .map_err(|e| damaged(self.path(), format!("`{}`: {e}", self.name)))?;
+        Ok(values)
+    }
+}
+
+impl AsRef<[u8]> for TensorView {
+    fn as_ref(&self) -> &[u8] {
+        &self.file.as_ref().as_ref()[self.range.clone()]
+    }
+}
+
+/// Tensors by name.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    tensors: BTreeMap<String, TensorView>,
+}
+
+impl Weights {
+    /// Opens a safetensors file, or a folder with `model.safetensors` or with `model.safetensors.index.json` and its shards.
+    ///
+    /// # Errors
+    /// [`WeightsError`]: the file, and what is wrong in it.
+    pub fn open_safetensors(path: &Path) -> Result<Self, WeightsError> {
+        if path.is_dir() { shards::open(path) } else { header::open(path) }
+    }
+
+    /// Adds a tensor; gives it back if its name is taken.
+    pub fn insert(&mut self, tensor: TensorView) -> Result<(), TensorView> {
+        match self.tensors.entry(tensor.name.clone()) {
+            std::collections::btree_map::Entry::Occupied(_) => Err(tensor),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(tensor);
+                Ok(())
+            }
+        }
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&TensorView> {
+        self.tensors.get(name)
+    }
+
+    /// All names, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// All tensors, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &TensorView> {
+        self.tensors.values()
+    }
+}
+
+pub(crate) fn damaged(path: &Path, problem: impl Into<String>) -> WeightsError {
+    WeightsError::Damaged { path: path.to_path_buf(), problem: problem.into() }
+}
