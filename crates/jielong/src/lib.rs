@@ -1,1 +1,23 @@
-//! One loop and one transformer continue every kind of token.
+//! jielong (接龍, "continue the chain"): one loop and one transformer continue every kind of token.
+//!
+//! ```no_run
+//! use jielong::{Message, Pipeline};
+//!
+//! let pipeline = Pipeline::load("smollm2")?;
+//! let messages = [Message::user("What is the capital of France?")];
+//! println!("{}", pipeline.chat(&messages)?);
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
+//! [`sources`] finds and fetches models, [`assets`] reads what a model brings besides its weights, [`Pipeline`] is a model
+//! ready to use, [`Session`] a conversation with it. The parts are in crates of their own: `jielong_core` (the loop and the
+//! sampler), `jielong_llama` (the transformer), `jielong_text` (tokenizers and templates).
+
+pub mod assets;
+pub mod pipeline;
+pub mod session;
+pub mod sources;
+
+pub use jielong_text::Message;
+pub use pipeline::{Pipeline, Settings};
+pub use session::Session;

@@ -17,12 +17,13 @@ impl MappedFile {
     /// Maps a file for reading.
     ///
     /// # Errors
-    /// What the system says, for instance about a file that is missing, or about a folder.
+    /// What the system says, for instance about a file that is missing; whatever is not a file (a folder, a pipe) is refused.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        if !file.metadata()?.is_file() {
+        // Asked before it is opened: to open a pipe is to wait for its writer.
+        if !path.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
         }
+        let file = File::open(path)?;
         // SAFETY: the map is private and read-only, and the type hands out shared slices only. A program that shortens or
         // rewrites the file meanwhile breaks it for every reader; model files are replaced by renaming, never in place.
         #[allow(unsafe_code)]

@@ -13,6 +13,7 @@
 //! | Q5_K | `d`, `m`, 12 bytes as Q4_K, 32 bytes of fifth bits, 128 bytes as Q4_K | `d·s·q − m·n` |
 //! | Q6_K | 128 bytes of low halves, 64 bytes of upper pairs of bits, 16 × i8 scales, `d` | `d·s·(q−32)` |
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::Dtype;
@@ -42,7 +43,7 @@ pub fn dequantize(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<(), Ker
     }
     match dtype {
         Dtype::F32 => blocks(bytes, out, |b: &[u8; 4], o: &mut [f32; 1]| o[0] = f32::from_le_bytes(*b)),
-        Dtype::F16 => blocks(bytes, out, |b: &[u8; 2], o: &mut [f32; 1]| o[0] = f16::from_le_bytes(*b).to_f32()),
+        Dtype::F16 => halves(bytes, out),
         Dtype::BF16 => blocks(bytes, out, |b: &[u8; 2], o: &mut [f32; 1]| o[0] = bf16::from_le_bytes(*b).to_f32()),
         Dtype::Q8_0 => blocks(bytes, out, q8_0),
         Dtype::Q4_0 => blocks(bytes, out, q4_0),
@@ -62,6 +63,18 @@ fn blocks<const B: usize, const N: usize>(bytes: &[u8], out: &mut [f32], expand:
     let (out, _) = out.as_chunks_mut::<N>();
     for (block, values) in bytes.iter().zip(out) {
         expand(block, values);
+    }
+}
+
+/// Plain halves, a run at a time: the processor converts several in one instruction, and is asked once a run whether it can.
+fn halves(bytes: &[u8], out: &mut [f32]) {
+    const RUN: usize = 256;
+    let mut run = [f16::ZERO; RUN];
+    for (bytes, values) in bytes.chunks(2 * RUN).zip(out.chunks_mut(RUN)) {
+        for (half, pair) in run.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *half = f16::from_le_bytes(*pair);
+        }
+        run[..values.len()].convert_to_f32_slice(values);
     }
 }
 
@@ -153,7 +166,8 @@ fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
 fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let d = half_at(block, 208);
     for (half, values) in out.as_chunks_mut::<128>().0.iter_mut().enumerate() {
-        let (low, high, scales) = (&block[half * 64..][..64], &block[128 + half * 32..][..32], &block[192 + half * 8..]);
+        let (low, high, scales) =
+            (&block[half * 64..][..64], &block[128 + half * 32..][..32], &block[192 + half * 8..]);
         for (run, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             let low = &low[run % 2 * 32..][..32];
             for (i, value) in values.iter_mut().enumerate() {

@@ -3,9 +3,7 @@
 //! Keys are those of the GGUF specification (`general.architecture`, then `<architecture>.…`). What a `config.json` says
 //! in words, a GGUF file often says by the presence of a tensor: biases, an untied head, Llama 3's frequency divisors.
 
-use crate::config::{
-    Activation, Bias, Config, ConfigError, Layer, NormGain, NormPlacement, QkNorm, unsupported,
-};
+use crate::config::{Activation, Bias, Config, ConfigError, Layer, NormGain, NormPlacement, QkNorm, unsupported};
 use crate::gguf::Gguf;
 use crate::rope::{RopeConfig, RopeScaling};
 
@@ -62,7 +60,11 @@ impl<'a> Reader<'a> {
 
     fn config(&self) -> Result<Config, ConfigError> {
         if let Some(count) = self.size("expert_count")?.filter(|&n| n > 0) {
-            return Err(unsupported(&self.key("expert_count"), count, "; mixtures of experts are read from safetensors"));
+            return Err(unsupported(
+                &self.key("expert_count"),
+                count,
+                "; mixtures of experts are read from safetensors",
+            ));
         }
         let gemma = self.family == "gemma3";
         let hidden_size = self.required("embedding_length")?;

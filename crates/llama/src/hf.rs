@@ -15,7 +15,17 @@ use crate::rope::RopeConfig;
 
 /// Families that are configs of this transformer, by `model_type`.
 pub const FAMILIES: [&str; 12] = [
-    "llama", "mistral", "smollm3", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "gemma3", "phi3", "olmo2",
+    "llama",
+    "mistral",
+    "smollm3",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "gemma2",
+    "gemma3_text",
+    "gemma3",
+    "phi3",
+    "olmo2",
     "granite",
 ];
 

@@ -95,7 +95,8 @@ impl Mixture {
         let flat = top.reshape([b * t * self.sizes.per_token]); // [b·t·k]: slot = token · k + rank
         let mut out = x.zeros_like();
         for (index, expert) in self.experts.iter().enumerate() {
-            let slots: Vec<i64> = (0..).zip(&chosen).filter(|&(_, &e)| e == index as i64).map(|(slot, _)| slot).collect();
+            let slots: Vec<i64> =
+                (0..).zip(&chosen).filter(|&(_, &e)| e == index as i64).map(|(slot, _)| slot).collect();
             if slots.is_empty() {
                 continue;
             }

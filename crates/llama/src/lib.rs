@@ -20,9 +20,7 @@ mod rope;
 
 pub use arch::ARCHITECTURES;
 pub use cache::KvCache;
-pub use config::{
-    Activation, Bias, Config, ConfigError, Experts, Layer, NormGain, NormPlacement, QkNorm,
-};
+pub use config::{Activation, Bias, Config, ConfigError, Experts, Layer, NormGain, NormPlacement, QkNorm};
 pub use gguf::Gguf;
 pub use hf::{FAMILIES, GenerationConfig};
 pub use load::{LoadError, LoadOptions, read_config, read_generation};

@@ -87,8 +87,8 @@ impl Llama {
     /// # Errors
     /// As [`Llama::from_folder`].
     pub fn from_gguf(gguf: &Gguf, options: &LoadOptions) -> Result<Self, LoadError> {
-        let config = Config::from_gguf(gguf)
-            .map_err(|source| LoadError::Config { path: gguf.path().to_path_buf(), source })?;
+        let config =
+            Config::from_gguf(gguf).map_err(|source| LoadError::Config { path: gguf.path().to_path_buf(), source })?;
         Self::from_weights(config, gguf.weights(), Naming::Gguf, gguf.path(), options)
     }
 

@@ -47,7 +47,9 @@ struct Oracle {
 fn oracle(folder: &Path) -> Oracle {
     let bytes = std::fs::read(folder.join("oracle.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let raw = |names: [&str; 2]| names.iter().find_map(|n| file.tensor(n).ok()).expect("tensor in the oracle").data().to_vec();
+    let raw = |names: [&str; 2]| {
+        names.iter().find_map(|n| file.tensor(n).ok()).expect("tensor in the oracle").data().to_vec()
+    };
     let ids = |names| raw(names).chunks(8).map(|b| Token(i64::from_le_bytes(b.try_into().unwrap()) as u32)).collect();
     Oracle {
         ids: ids(["ids", "input_ids"]),
@@ -66,7 +68,8 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
 fn logits_at_every_position_are_those_of_transformers() {
     for folder in folders() {
         let oracle = oracle(&folder);
-        let model = load(&folder, Some(Config::from_hf(&std::fs::read(folder.join("config.json")).unwrap()).unwrap().context));
+        let model =
+            load(&folder, Some(Config::from_hf(&std::fs::read(folder.join("config.json")).unwrap()).unwrap().context));
         let mut state = model.new_state().unwrap();
         let logits = model.logits(&oracle.ids, &mut state).unwrap();
         let error = worst(&logits, &oracle.logits);

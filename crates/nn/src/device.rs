@@ -71,7 +71,9 @@ impl DeviceChoice {
     pub fn open(self) -> Result<(Device, DeviceChoice), DeviceError> {
         match self {
             Self::Cpu => Ok((Device::flex(), Self::Cpu)),
-            Self::Auto => Ok(cuda_cards().into_iter().next().map_or((Device::flex(), Self::Cpu), |d| (d, Self::Cuda(0)))),
+            Self::Auto => {
+                Ok(cuda_cards().into_iter().next().map_or((Device::flex(), Self::Cpu), |d| (d, Self::Cuda(0))))
+            }
             Self::Cuda(_) if !cfg!(feature = "cuda") => Err(DeviceError::NotBuilt),
             Self::Cuda(asked) => {
                 let mut cards = cuda_cards();

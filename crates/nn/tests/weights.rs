@@ -49,14 +49,14 @@ fn malformed_headers_are_refused_by_name() {
     assert!(refusal(&file(GOOD, 30)).contains("8 bytes follow"));
     assert!(refusal(&file(&format!(" {GOOD}"), 22)).contains("`{`"));
     for (from, to, says) in [
-        ("[16,22]", "[12,18]", "`b`"),                    // overlap
-        ("[16,22]", "[20,26]", "`b`"),                    // hole
-        ("[16,22]", "[22,16]", "`b`"),                    // backwards
-        ("[2,2]", "[2,3]", "24"),                         // shape and bytes
+        ("[16,22]", "[12,18]", "`b`"),                     // overlap
+        ("[16,22]", "[20,26]", "`b`"),                     // hole
+        ("[16,22]", "[22,16]", "`b`"),                     // backwards
+        ("[2,2]", "[2,3]", "24"),                          // shape and bytes
         ("[2,2]", "[9223372036854775808,4]", "too large"), // product wraps
-        ("\"F32\"", "\"F16\"", "`a`"),                    // type swapped
-        ("\"F32\"", "\"Q3\"", "Q3"),                      // unknown type
-        ("\"b\":", "\"a\":", "twice"),                    // duplicate
+        ("\"F32\"", "\"F16\"", "`a`"),                     // type swapped
+        ("\"F32\"", "\"Q3\"", "Q3"),                       // unknown type
+        ("\"b\":", "\"a\":", "twice"),                     // duplicate
         ("\"shape\":[3]", "\"shape\":[-3]", "`b`"),
         ("\"shape\":[3]", "\"form\":[3]", "form"),
     ] {

@@ -1,40 +1,30 @@
 //! GGUF files, versions 2 and 3, little endian: metadata by key, tensors as [`Weights`].
 //!
 //! Source: the format's description, `docs/gguf.md` of ggml. `"GGUF"`, version, counts; key-value pairs; tensor infos; padding
-//! to the alignment; data. Every count and length is checked against what is left of the file before anything is allocated
-//! for it.
+//! to the alignment; data. Every count and length is checked against what is left of the file, and against what metadata may
+//! take, before anything is allocated for it. A model in several files (`…-00001-of-00003.gguf`) is opened by its first.
 
 mod reader;
+mod split;
 mod tensors;
+mod value;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jielong_kernels::MappedFile;
-use jielong_nn::weights::Weights;
+use jielong_nn::weights::{Weights, WeightsError};
 
 use reader::Reader;
+pub use value::{Strings, Value};
 
 /// Why a GGUF file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
-    /// The system cannot read it.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It is damaged, or not what it should be.
-    #[error("{path}: {problem}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was found and what was expected.
-        problem: String,
-    },
+    /// It cannot be read, is damaged, or not what it should be.
+    #[error(transparent)]
+    File(#[from] WeightsError),
     /// A key holds another type.
     #[error("{path}: `{key}` is {found}, expected {expected}")]
     Type {
@@ -47,50 +37,6 @@ pub enum GgufError {
         /// The type expected.
         expected: &'static str,
     },
-    /// Tensors of types that are not known here.
-    #[error("{path}: unsupported tensor types:\n  {}", tensors.join("\n  "))]
-    Types {
-        /// The file.
-        path: PathBuf,
-        /// The tensors with their types.
-        tensors: Vec<String>,
-    },
-}
-
-/// A metadata value; integers and floats of all widths become one each.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Any integer.
-    Int(i128),
-    /// f32 or f64.
-    Float(f64),
-    /// A boolean.
-    Bool(bool),
-    /// A string; what is not UTF-8 is replaced.
-    String(String),
-    /// An array of integers.
-    Ints(Vec<i64>),
-    /// An array of floats.
-    Floats(Vec<f32>),
-    /// An array of booleans.
-    Bools(Vec<bool>),
-    /// An array of strings.
-    Strings(Vec<String>),
-}
-
-impl Value {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Int(_) => "an integer",
-            Self::Float(_) => "a float",
-            Self::Bool(_) => "a boolean",
-            Self::String(_) => "a string",
-            Self::Ints(_) => "an array of integers",
-            Self::Floats(_) => "an array of floats",
-            Self::Bools(_) => "an array of booleans",
-            Self::Strings(_) => "an array of strings",
-        }
-    }
 }
 
 /// An open GGUF file.
@@ -102,14 +48,20 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Maps a file and reads its metadata and the places of its tensors.
+    /// Maps a file, or all files of a split model by its first, and reads the metadata and the places of the tensors.
     ///
     /// # Errors
-    /// [`GgufError`]: the file and the key, tensor or count that is wrong.
+    /// [`GgufError`]: the file, and the key, tensors or count that is wrong.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        let file =
-            MappedFile::open(path).map_err(|source| GgufError::Read { path: path.to_path_buf(), source })?;
-        let file = Arc::new(file);
+        let mut first = Self::open_one(path)?;
+        split::join(&mut first)?;
+        Ok(first)
+    }
+
+    /// Reads one file, whole or a part.
+    fn open_one(path: &Path) -> Result<Self, GgufError> {
+        let read = |source| WeightsError::Read { path: path.to_path_buf(), source };
+        let file = Arc::new(MappedFile::open(path).map_err(read)?);
         let mut reader = Reader::new(path, file.as_ref().as_ref());
         let header = reader.header()?;
         let metadata = reader.metadata(header.pairs)?;
@@ -117,7 +69,7 @@ impl Gguf {
         Ok(Self { path: path.to_path_buf(), metadata, weights })
     }
 
-    /// The file.
+    /// The file; the first one of a split model.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -187,10 +139,10 @@ impl Gguf {
     ///
     /// # Errors
     /// As [`Gguf::string`].
-    pub fn strings(&self, key: &str) -> Result<Option<&[String]>, GgufError> {
+    pub fn strings(&self, key: &str) -> Result<Option<&Strings>, GgufError> {
         self.typed(key, "an array of strings", |v| match v {
-            Value::Strings(list) => Some(list.as_slice()),
-            Value::Ints(list) if list.is_empty() => Some(&[][..]),
+            Value::Strings(list) => Some(list),
+            Value::Ints(list) if list.is_empty() => Some(Default::default()),
             _ => None,
         })
     }

@@ -1,21 +1,29 @@
 //! The header and the metadata, read front to back.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{GgufError, Value};
+use jielong_nn::weights::WeightsError;
+
+use super::{Strings, Value};
 
 /// Longest key, by the format's description.
 const LONGEST_KEY: u64 = 65_535;
 
-/// Entries for which room is made before they were seen.
-const TRUSTED: u64 = 1 << 16;
+/// Bytes of memory that the metadata may take. The largest vocabularies of today need a quarter of it.
+const ROOM: u64 = 64 << 20;
+
+/// What a pair takes besides its text or array.
+const PAIR: u64 = 128;
 
 /// The bytes of a file and how far they were read.
 pub(super) struct Reader<'a> {
     path: &'a Path,
     bytes: &'a [u8],
     at: usize,
+    /// Bytes of memory that may still be taken.
+    room: u64,
 }
 
 /// Counts of the header.
@@ -26,7 +34,7 @@ pub(super) struct Header {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(path: &'a Path, bytes: &'a [u8]) -> Self {
-        Self { path, bytes, at: 0 }
+        Self { path, bytes, at: 0, room: ROOM }
     }
 
     pub(super) fn at(&self) -> usize {
@@ -41,27 +49,40 @@ impl<'a> Reader<'a> {
         (self.bytes.len() - self.at) as u64
     }
 
-    pub(super) fn damaged(&self, problem: impl Into<String>) -> GgufError {
-        GgufError::Damaged { path: self.path.to_path_buf(), problem: problem.into() }
+    pub(super) fn damaged(&self, problem: impl Into<String>) -> WeightsError {
+        WeightsError::damaged(self.path, problem)
     }
 
     pub(super) fn path(&self) -> &Path {
         self.path
     }
 
-    pub(super) fn header(&mut self) -> Result<Header, GgufError> {
+    /// Takes room for `bytes` of memory.
+    fn charge(&mut self, bytes: u64, what: &str) -> Result<(), WeightsError> {
+        match self.room.checked_sub(bytes) {
+            Some(room) => {
+                self.room = room;
+                Ok(())
+            }
+            None => Err(self.damaged(format!("metadata up to `{what}` takes more than {ROOM} bytes of memory"))),
+        }
+    }
+
+    pub(super) fn header(&mut self) -> Result<Header, WeightsError> {
         if self.bytes.get(..4) != Some(b"GGUF") {
             return Err(self.damaged("does not begin with `GGUF`"));
         }
         self.at = 4;
         match self.u32("version")? {
             2 | 3 => {}
-            version if version.swap_bytes() <= 3 => return Err(self.damaged("is big endian, which is not supported")),
+            version if (1..=3).contains(&version.swap_bytes()) => {
+                return Err(self.damaged("is big endian, which is not supported"));
+            }
             version => return Err(self.damaged(format!("version {version} is not supported; 2 and 3 are"))),
         }
         let (tensors, pairs) = (self.u64("number of tensors")?, self.u64("number of key-value pairs")?);
-        // A pair takes at least 8 + 4 + 1 bytes, a tensor's info 8 + 4 + 4 + 8.
-        for (count, size, what) in [(pairs, 13, "key-value pairs"), (tensors, 24, "tensors")] {
+        // A pair takes at least 8 + 4 + 1 bytes, a tensor's info 8 + 4 + 8 + 4 + 8.
+        for (count, size, what) in [(pairs, 13, "key-value pairs"), (tensors, 32, "tensors")] {
             if count > self.left() / size {
                 return Err(self.damaged(format!("claims {count} {what}, which {} bytes cannot hold", self.left())));
             }
@@ -69,15 +90,12 @@ impl<'a> Reader<'a> {
         Ok(Header { tensors, pairs })
     }
 
-    pub(super) fn metadata(&mut self, pairs: u64) -> Result<BTreeMap<String, Value>, GgufError> {
+    pub(super) fn metadata(&mut self, pairs: u64) -> Result<BTreeMap<String, Value>, WeightsError> {
         let mut metadata = BTreeMap::new();
         for index in 0..pairs {
             let what = format!("key {index}");
-            let length = self.u64(&what)?;
-            if length > LONGEST_KEY {
-                return Err(self.damaged(format!("{what} has {length} bytes, at most {LONGEST_KEY} are allowed")));
-            }
-            let key = self.text(length, &what)?;
+            let key = self.name(LONGEST_KEY, &what)?;
+            self.charge(PAIR, &key)?;
             let kind = self.u32(&key)?;
             let value = self.value(kind, &key)?;
             if metadata.insert(key.clone(), value).is_some() {
@@ -87,18 +105,18 @@ impl<'a> Reader<'a> {
         Ok(metadata)
     }
 
-    fn value(&mut self, kind: u32, key: &str) -> Result<Value, GgufError> {
+    fn value(&mut self, kind: u32, key: &str) -> Result<Value, WeightsError> {
         Ok(match kind {
             6 => Value::Float(f64::from(f32::from_le_bytes(self.take(key)?))),
             12 => Value::Float(f64::from_le_bytes(self.take(key)?)),
             7 => Value::Bool(self.take::<1>(key)?[0] != 0),
-            8 => Value::String(self.string(key)?),
+            8 => Value::String(self.text(key)?.into_owned()),
             9 => self.array(key)?,
             _ => Value::Int(self.integer(kind, key)?),
         })
     }
 
-    fn integer(&mut self, kind: u32, key: &str) -> Result<i128, GgufError> {
+    fn integer(&mut self, kind: u32, key: &str) -> Result<i128, WeightsError> {
         Ok(match kind {
             0 => self.take::<1>(key)?[0].into(),
             1 => (self.take::<1>(key)?[0] as i8).into(),
@@ -112,75 +130,88 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn array(&mut self, key: &str) -> Result<Value, GgufError> {
+    fn array(&mut self, key: &str) -> Result<Value, WeightsError> {
         let (kind, count) = (self.u32(key)?, self.u64(key)?);
-        let size = match kind {
-            0 | 1 | 7 => 1,
-            2 | 3 => 2,
-            4..=6 => 4,
-            8 | 10..=12 => 8,
-            _ => return Err(self.damaged(format!("`{key}` is an array of the unsupported type {kind}"))),
+        // Bytes of an entry in the file, at least, and in memory.
+        let (stored, held) = match kind {
+            0 | 1 => (1, 8),
+            2 | 3 => (2, 8),
+            4 | 5 => (4, 8),
+            6 => (4, 4),
+            7 => (1, 1),
+            8 => (8, 4),
+            10 | 11 => (8, 8),
+            12 => (8, 4),
+            9 => return Err(self.damaged(format!("`{key}` is an array of arrays, which is not supported"))),
+            _ => return Err(self.damaged(format!("`{key}` is an array of the unknown type {kind}"))),
         };
-        if count > self.left() / size {
+        if count > self.left() / stored {
             let problem = format!("`{key}` claims {count} entries, which {} bytes cannot hold", self.left());
             return Err(self.damaged(problem));
         }
-        let room = count.min(TRUSTED) as usize;
+        self.charge(count * held, key)?;
         Ok(match kind {
             8 => {
-                let mut list = Vec::with_capacity(room);
+                let mut list = Strings::with_room(count as usize);
                 for _ in 0..count {
-                    list.push(self.string(key)?);
+                    list.push(&self.text(key)?);
                 }
                 Value::Strings(list)
             }
-            6 => Value::Floats(self.list(room, count, |r| Ok(f32::from_le_bytes(r.take(key)?)))?),
-            12 => Value::Floats(self.list(room, count, |r| Ok(f64::from_le_bytes(r.take(key)?) as f32))?),
-            7 => Value::Bools(self.list(room, count, |r| Ok(r.take::<1>(key)?[0] != 0))?),
-            _ => Value::Ints(self.list(room, count, |r| {
+            6 => Value::Floats(self.list(count, |r| Ok(f32::from_le_bytes(r.take(key)?)))?),
+            12 => Value::Floats(self.list(count, |r| Ok(f64::from_le_bytes(r.take(key)?) as f32))?),
+            7 => Value::Bools(self.list(count, |r| Ok(r.take::<1>(key)?[0] != 0))?),
+            _ => Value::Ints(self.list(count, |r| {
                 let n = r.integer(kind, key)?;
-                i64::try_from(n).map_err(|_| r.damaged(format!("`{key}` holds {n}, which has more than 64 bits")))
+                i64::try_from(n).map_err(|_| r.damaged(format!("`{key}` holds {n}, which does not fit 64 signed bits")))
             })?),
         })
     }
 
     fn list<T>(
         &mut self,
-        room: usize,
         count: u64,
-        read: impl Fn(&mut Self) -> Result<T, GgufError>,
-    ) -> Result<Vec<T>, GgufError> {
-        let mut list = Vec::with_capacity(room);
+        read: impl Fn(&mut Self) -> Result<T, WeightsError>,
+    ) -> Result<Vec<T>, WeightsError> {
+        let mut list = Vec::with_capacity(count as usize);
         for _ in 0..count {
             list.push(read(self)?);
         }
         Ok(list)
     }
 
-    pub(super) fn string(&mut self, what: &str) -> Result<String, GgufError> {
-        let length = self.u64(what)?;
-        self.text(length, what)
+    /// The name of a key or a tensor, `longest` bytes at most.
+    pub(super) fn name(&mut self, longest: u64, what: &str) -> Result<String, WeightsError> {
+        let length = self.bytes[self.at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        if let Some(length) = length.filter(|&length| length > longest) {
+            return Err(self.damaged(format!("{what} has {length} bytes, at most {longest} are allowed")));
+        }
+        self.text(what).map(Cow::into_owned)
     }
 
-    fn text(&mut self, length: u64, what: &str) -> Result<String, GgufError> {
+    /// A length and a string; what is not UTF-8 is replaced.
+    fn text(&mut self, what: &str) -> Result<Cow<'a, str>, WeightsError> {
+        let length = self.u64(what)?;
         if length > self.left() {
             return Err(self.damaged(format!("`{what}` claims a string of {length} bytes, {} are left", self.left())));
         }
+        // Each byte that is replaced becomes three; text that grows takes twice its room.
+        self.charge(length.saturating_mul(2), what)?;
         let end = self.at + length as usize;
-        let text = String::from_utf8_lossy(&self.bytes[self.at..end]).into_owned();
+        let bytes: &'a [u8] = &self.bytes[self.at..end];
         self.at = end;
-        Ok(text)
+        Ok(String::from_utf8_lossy(bytes))
     }
 
-    pub(super) fn u32(&mut self, what: &str) -> Result<u32, GgufError> {
+    pub(super) fn u32(&mut self, what: &str) -> Result<u32, WeightsError> {
         self.take(what).map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self, what: &str) -> Result<u64, GgufError> {
+    pub(super) fn u64(&mut self, what: &str) -> Result<u64, WeightsError> {
         self.take(what).map(u64::from_le_bytes)
     }
 
-    fn take<const N: usize>(&mut self, what: &str) -> Result<[u8; N], GgufError> {
+    fn take<const N: usize>(&mut self, what: &str) -> Result<[u8; N], WeightsError> {
         let Some(bytes) = self.bytes[self.at..].first_chunk::<N>() else {
             return Err(self.damaged(format!("ends within `{what}`")));
         };

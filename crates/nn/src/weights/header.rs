@@ -9,59 +9,90 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jielong_kernels::{Dtype, MappedFile};
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use super::{Stored, TensorView, Weights, WeightsError, damaged};
+use super::names::ByName;
+use super::{Stored, TensorView, Weights, WeightsError};
 
-/// The longest header that the format allows.
-const LONGEST: u64 = 100_000_000;
+/// The longest header read. The format allows 100 MB; a model of 100 000 tensors needs 13.
+const LONGEST: u64 = 16 << 20;
+
+/// Most dimensions of a tensor.
+const DIMENSIONS: usize = 8;
 
 /// Opens one file.
 pub(super) fn open(path: &Path) -> Result<Weights, WeightsError> {
     let file = MappedFile::open(path).map_err(|source| WeightsError::Read { path: path.to_path_buf(), source })?;
     let file = Arc::new(file);
+    let damaged = |problem: String| WeightsError::damaged(path, problem);
     let bytes: &[u8] = file.as_ref().as_ref();
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(damaged(path, format!("{} bytes are too few for a header", bytes.len())));
+        return Err(damaged(format!("{} bytes are too few for a header", bytes.len())));
     };
     let length = u64::from_le_bytes(*length);
     if length > LONGEST || length > rest.len() as u64 {
-        let problem = format!("the header claims {length} bytes, {} follow (and {LONGEST} are allowed)", rest.len());
-        return Err(damaged(path, problem));
+        let follow = rest.len();
+        return Err(damaged(format!("the header claims {length} bytes, {follow} follow (at most {LONGEST} are read)")));
     }
     let (json, data) = rest.split_at(length as usize);
     if json.first() != Some(&b'{') {
-        return Err(damaged(path, "the header does not begin with `{`"));
+        return Err(damaged("the header does not begin with `{`".into()));
     }
-    let Header(mut entries) =
-        serde_json::from_slice(json).map_err(|e| damaged(path, format!("header: {e}")))?;
+    let ByName(entries) = serde_json::from_slice(json).map_err(|e| damaged(format!("header: {e}")))?;
+    let mut entries: Vec<(String, Entry)> = entries.into_iter().collect();
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
     let start = 8 + json.len();
     let mut weights = Weights::default();
-    let mut end = 0;
-    for (name, Entry { dtype, shape, data_offsets: [from, to] }) in entries {
-        let wrong = |problem: String| damaged(path, format!("`{name}`: {problem}"));
-        if from != end || to < from {
-            return Err(wrong(format!("data_offsets [{from}, {to}] do not follow on {end}, where the last tensor ends")));
+    let (mut problems, mut end) = (Vec::new(), 0);
+    for (name, entry) in entries {
+        let [from, to] = entry.data_offsets;
+        match entry.check(end, data.len() as u64) {
+            Err(problem) => problems.push(format!("`{name}`: {problem}")),
+            Ok(stored) => {
+                let shape = entry.shape.into_iter().map(|n| n as usize).collect();
+                let range = start + from as usize..start + to as usize;
+                let view = TensorView::new(name, stored, shape, Arc::clone(&file), range);
+                // The names of an object are different.
+                if let Err(view) = weights.insert(view) {
+                    problems.push(format!("`{}` is there twice", view.name()));
+                }
+            }
         }
-        if to > data.len() as u64 {
-            return Err(wrong(format!("data_offsets end at {to}, the file holds {} bytes of data", data.len())));
-        }
-        let stored = stored(&dtype).ok_or_else(|| wrong(format!("unknown dtype {dtype}")))?;
-        let expected = size(&dtype, &shape).ok_or_else(|| wrong(format!("shape {shape:?} is too large")))?;
-        if expected != to - from {
-            return Err(wrong(format!("{dtype} {shape:?} needs {expected} bytes, data_offsets give {}", to - from)));
-        }
-        end = to;
-        let shape = shape.into_iter().map(|n| n as usize).collect();
-        let range = start + from as usize..start + to as usize;
-        let view = TensorView::new(name, stored, shape, Arc::clone(&file), range);
-        weights.insert(view).map_err(|view| damaged(path, format!("`{}` is there twice", view.name())))?;
+        end = end.max(to);
     }
-    if end != data.len() as u64 {
-        return Err(damaged(path, format!("{} bytes follow the last tensor", data.len() as u64 - end)));
+    if problems.is_empty() && end != data.len() as u64 {
+        problems.push(format!("{} bytes follow the last tensor", data.len() as u64 - end));
     }
-    Ok(weights)
+    if problems.is_empty() { Ok(weights) } else { Err(WeightsError::Damaged { path: path.to_path_buf(), problems }) }
+}
+
+/// One tensor in the header.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    dtype: String,
+    #[serde(deserialize_with = "dimensions")]
+    shape: Vec<u64>,
+    data_offsets: [u64; 2],
+}
+
+impl Entry {
+    /// The type, if the tensor follows on byte `end` of `held` bytes of data and has the size that type and shape need.
+    fn check(&self, end: u64, held: u64) -> Result<Stored, String> {
+        let Self { dtype, shape, data_offsets: [from, to] } = self;
+        let stored = stored(dtype).ok_or_else(|| format!("unknown dtype {dtype}"))?;
+        let needed = size(dtype, shape).ok_or_else(|| format!("shape {shape:?} is too large"))?;
+        if *from != end || to < from {
+            return Err(format!("data_offsets [{from}, {to}] do not follow on {end}, where the last tensor ends"));
+        }
+        if *to > held {
+            return Err(format!("data_offsets end at {to}, the file holds {held} bytes of data"));
+        }
+        if needed != to - from {
+            return Err(format!("{dtype} {shape:?} needs {needed} bytes, data_offsets give {}", to - from));
+        }
+        Ok(stored)
+    }
 }
 
 /// Weights, or another type that the format knows.
@@ -85,50 +116,31 @@ fn width(dtype: &str) -> Option<u64> {
     }
 }
 
-/// Bytes of a tensor; none if they cannot be counted.
+/// Bytes of a tensor; none if they, or its values, cannot be counted.
 fn size(dtype: &str, shape: &[u64]) -> Option<u64> {
     shape.iter().try_fold(width(dtype)?, |size, &n| size.checked_mul(n))
 }
 
-/// One tensor in the header.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    dtype: String,
-    shape: Vec<u64>,
-    data_offsets: [u64; 2],
-}
+/// Reads a shape, no longer than [`DIMENSIONS`].
+fn dimensions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    struct Dimensions;
+    impl<'de> Visitor<'de> for Dimensions {
+        type Value = Vec<u64>;
 
-/// The header, its names in the order of the file. A plain map would keep the last of two equal names silently.
-struct Header(Vec<(String, Entry)>);
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-        impl<'de> Visitor<'de> for Names {
-            type Value = Header;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object of tensors")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut entries: Vec<(String, Entry)> = Vec::new();
-                let mut seen = std::collections::HashSet::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if !seen.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("`{name}` is there twice")));
-                    }
-                    if name == "__metadata__" {
-                        map.next_value::<IgnoredAny>()?;
-                    } else {
-                        let entry = map.next_value().map_err(|e| A::Error::custom(format!("`{name}`: {e}")))?;
-                        entries.push((name, entry));
-                    }
-                }
-                Ok(Header(entries))
-            }
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            write!(f, "a shape of at most {DIMENSIONS} dimensions")
         }
-        deserializer.deserialize_map(Names)
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<u64>, A::Error> {
+            let mut shape = Vec::new();
+            while let Some(n) = sequence.next_element()? {
+                if shape.len() == DIMENSIONS {
+                    return Err(A::Error::custom(format!("shape has more than {DIMENSIONS} dimensions")));
+                }
+                shape.push(n);
+            }
+            Ok(shape)
+        }
     }
+    deserializer.deserialize_seq(Dimensions)
 }

@@ -4,6 +4,7 @@
 //! [`Weights`]. A [`TensorView`] keeps its file mapped and is cheap to clone.
 
 mod header;
+mod names;
 mod shards;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,8 @@ use bytes::Bytes;
 use jielong_kernels::{Dtype, MappedFile, dequantize};
 use rayon::prelude::*;
 
-/// Blocks that are expanded by one task.
-const TASK: usize = 1 << 16;
+/// Values that are expanded by one task; whole blocks of every type.
+const TASK: usize = 1 << 18;
 
 /// Why a file of weights cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +31,11 @@ pub enum WeightsError {
         source: std::io::Error,
     },
     /// It is damaged, or not what it should be.
-    #[error("{path}: {problem}")]
+    #[error("{path}:{}", lines(problems))]
     Damaged {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
-        /// What was found and what was expected.
-        problem: String,
-    },
-    /// Index and shards do not agree.
-    #[error("{path}:\n  {}", problems.join("\n  "))]
-    Index {
-        /// The index.
-        path: PathBuf,
-        /// Everything that is wrong, a line each.
+        /// Everything that is wrong: what was found and what was expected.
         problems: Vec<String>,
     },
     /// A tensor that holds no weights where weights are needed.
@@ -55,6 +48,21 @@ pub enum WeightsError {
         /// The type found.
         found: String,
     },
+}
+
+impl WeightsError {
+    /// One thing that is wrong in a file.
+    pub fn damaged(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_path_buf(), problems: vec![problem.into()] }
+    }
+}
+
+/// One problem on the same line, several on a line each.
+fn lines(problems: &[String]) -> String {
+    match problems {
+        [problem] => format!(" {problem}"),
+        _ => problems.iter().map(|problem| format!("\n  {problem}")).collect(),
+    }
 }
 
 /// How a tensor's values are stored.
@@ -129,12 +137,12 @@ impl TensorView {
             }
         };
         let mut values = vec![0.0; self.shape.iter().product()];
-        let (len, size) = (TASK * dtype.block_len(), TASK * dtype.block_bytes());
+        let size = TASK / dtype.block_len() * dtype.block_bytes();
         values
-            .par_chunks_mut(len)
+            .par_chunks_mut(TASK)
             .zip(self.bytes().par_chunks(size))
             .try_for_each(|(values, bytes)| dequantize(dtype, bytes, values))
-            .map_err(|e| damaged(self.path(), format!("`{}`: {e}", self.name)))?;
+            .map_err(|e| WeightsError::damaged(self.path(), format!("`{}`: {e}", self.name)))?;
         Ok(values)
     }
 }
@@ -160,7 +168,10 @@ impl Weights {
         if path.is_dir() { shards::open(path) } else { header::open(path) }
     }
 
-    /// Adds a tensor; gives it back if its name is taken.
+    /// Adds a tensor.
+    ///
+    /// # Errors
+    /// The tensor itself, if its name is taken.
     pub fn insert(&mut self, tensor: TensorView) -> Result<(), TensorView> {
         match self.tensors.entry(tensor.name.clone()) {
             std::collections::btree_map::Entry::Occupied(_) => Err(tensor),
@@ -185,8 +196,4 @@ impl Weights {
     pub fn iter(&self) -> impl Iterator<Item = &TensorView> {
         self.tensors.values()
     }
-}
-
-pub(crate) fn damaged(path: &Path, problem: impl Into<String>) -> WeightsError {
-    WeightsError::Damaged { path: path.to_path_buf(), problem: problem.into() }
 }

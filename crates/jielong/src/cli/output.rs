@@ -1,0 +1,98 @@
+//! Printing: to a pipe that may close, with colours only on a terminal.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+
+static COLOR: OnceLock<bool> = OnceLock::new();
+
+/// Fixes whether colours are used; `None` decides by the terminal and `NO_COLOR`.
+pub fn set_color(always: Option<bool>) {
+    let by_terminal = || io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let _ = COLOR.set(always.unwrap_or_else(by_terminal)); // set once, at the start
+}
+
+fn color() -> bool {
+    COLOR.get().copied().unwrap_or(false)
+}
+
+/// Whether an error only says that the reader of our output has gone.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Standard output.
+pub struct Output(io::Stdout);
+
+impl Output {
+    pub fn new() -> Self {
+        Self(io::stdout())
+    }
+
+    /// Prints text as it is, at once.
+    pub fn print(&mut self, text: &str) -> Result<()> {
+        self.0.write_all(text.as_bytes()).context("standard output")?;
+        self.flush()
+    }
+
+    /// Prints a line.
+    pub fn line(&mut self, text: &str) -> Result<()> {
+        writeln!(self.0, "{text}").context("standard output")
+    }
+
+    /// Prints text that is not the point, such as what a template adds.
+    pub fn dim(&mut self, text: &str) -> Result<()> {
+        if color() { self.print(&format!("\x1b[2m{text}\x1b[0m")) } else { self.print(text) }
+    }
+
+    pub fn flush(&mut self) -> Result<()> {
+        self.0.flush().context("standard output")
+    }
+
+    /// Prints a JSON value, indented.
+    pub fn json(&mut self, value: &serde_json::Value) -> Result<()> {
+        self.line(&serde_json::to_string_pretty(value)?)?;
+        self.flush()
+    }
+
+    /// Prints a table whose columns are as wide as they need to be; all but the last are padded.
+    pub fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) -> Result<()> {
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            cells.chain([heads[column].chars().count()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+        let line = |cells: &[String]| {
+            let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        let heads: Vec<String> = heads.iter().map(|h| h.to_string()).collect();
+        if !heads.iter().all(String::is_empty) {
+            let head = line(&heads);
+            self.line(&if color() { format!("\x1b[1m{head}\x1b[0m") } else { head })?;
+        }
+        rows.iter().try_for_each(|row| self.line(&line(row)))?;
+        self.flush()
+    }
+}
+
+/// A bar for a share between 0 and 1, at most 20 characters.
+pub fn bar(share: f64) -> String {
+    let eighths = (share.clamp(0.0, 1.0) * 160.0).round() as usize;
+    let mut bar = "█".repeat(eighths / 8);
+    if eighths % 8 > 0 {
+        bar.extend(char::from_u32(0x2590 - (eighths % 8) as u32));
+    }
+    bar
+}
+
+/// Bytes in a unit that reads well.
+pub fn bytes(n: u64) -> String {
+    match n {
+        0..1024 => format!("{n} B"),
+        1024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
+        _ => format!("{:.2} GiB", n as f64 / 1_073_741_824.0),
+    }
+}
