@@ -67,6 +67,8 @@ MODELS = {
     "olmo2": ("Olmo2", dict(rope_parameters=rope(5e5))),
     "granite": ("Granite", dict(rope_parameters=rope(1e4), tie_word_embeddings=True, embedding_multiplier=12.0,
                                 attention_multiplier=0.0625, residual_multiplier=0.8, logits_scaling=2.0)),
+    "chat": ("Llama", dict(rope_parameters=rope(1e4), vocab_size=260, hidden_size=16, intermediate_size=32,
+                           max_position_embeddings=512, eos_token_id=257, tie_word_embeddings=True)),
 }
 
 
@@ -111,6 +113,27 @@ def published_form(path):
     path.write_text(json.dumps(config, indent=1) + "\n")
 
 
+CHAT_TEMPLATE = """{% for message in messages %}<|start|>{{ message.role }}
+{{ message.content | trim }}<|end|>
+{% endfor %}{% if add_generation_prompt %}<|start|>assistant
+{% endif %}"""
+
+
+def chat_files(folder):
+    """A byte-level tokenizer without merges, and a chat template, so that a tiny model can be talked with."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("<|start|>", "<|end|>", "<|pad|>")])
+    tokenizer.add_tokens([AddedToken("</think>", special=False, normalized=False)])
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    config = {"eos_token": "<|end|>", "pad_token": "<|pad|>", "chat_template": CHAT_TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
 def make(out, name, family, options, seed):
     folder = out / f"tiny-{name}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,9 +148,11 @@ def make(out, name, family, options, seed):
     (folder / "generation_config.json").unlink(missing_ok=True)
     if not name.endswith("v5"):
         published_form(folder / "config.json")
+    if name == "chat":
+        chat_files(folder)
     model = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(seed + 1)
-    ids = torch.randint(3, BASE["vocab_size"], (1, LENGTH), generator=generator)
+    ids = torch.randint(3, 96, (1, LENGTH), generator=generator)
     ids[0, 0] = 1
     logits = model(ids, use_cache=False).logits
     # LongRoPE takes other frequencies beyond the original context: its greedy run stays below.

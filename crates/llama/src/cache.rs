@@ -80,3 +80,34 @@ impl State for KvCache {
         self.len = self.len.min(len);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tolerance;
+
+    use super::*;
+
+    #[test]
+    fn slots_double_and_keep_what_they_hold() {
+        let device = Device::flex();
+        let mut cache = KvCache::new(1, 2, 4, 3000, (&device, DType::F32));
+        let mut all: Option<Tensor<4>> = None;
+        for (index, count) in [1, 255, 1, 300, 44, 1500].into_iter().enumerate() {
+            cache.reserve(count);
+            let new = Tensor::<4>::ones([1, 2, count, 4], &device) * (index as f32 + 1.0);
+            let (keys, values) = cache.append(0, new.clone(), new.clone() * 2.0, 0);
+            cache.advance(count);
+            let expected = match all.take() {
+                Some(old) => Tensor::cat(vec![old, new], 2),
+                None => new,
+            };
+            keys.into_data().assert_approx_eq::<f32>(&expected.clone().into_data(), Tolerance::default());
+            values.into_data().assert_approx_eq::<f32>(&(expected.clone() * 2.0).into_data(), Tolerance::default());
+            all = Some(expected);
+        }
+        assert_eq!((cache.len(), cache.slots), (2101, 3000));
+        cache.truncate(5);
+        cache.truncate(100);
+        assert_eq!(cache.len(), 5);
+    }
+}

@@ -114,6 +114,7 @@ impl Mixture {
 
 /// What follows attention in a block.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a layer: a box would save nothing")]
 pub(crate) enum FeedForward {
     /// One gated layer.
     Dense(Mlp),

@@ -136,7 +136,7 @@ fn the_cache_grows_without_forgetting() {
     let long: Vec<Token> = oracle.ids.iter().chain(&oracle.ids).copied().take(64).collect();
     model.next(&long, &mut state).unwrap();
     let full = model.next(&[Token(5)], &mut state).unwrap_err();
-    assert_eq!(full.to_string().contains("64"), true, "{full}");
+    assert!(full.to_string().contains("64"), "{full}");
     assert_eq!(state.len(), 64);
     state.truncate(oracle.ids.len() - 1);
     let logits = model.next(&oracle.ids[oracle.ids.len() - 1..], &mut state).unwrap();

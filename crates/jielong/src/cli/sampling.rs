@@ -14,22 +14,22 @@ pub struct SamplingArgs {
     #[arg(long, conflicts_with = "temperature")]
     pub greedy: bool,
     /// Flatten (above 1) or sharpen (below 1) the distribution; 0 is greedy
-    #[arg(short = 't', long, visible_alias = "temp", value_name = "T")]
+    #[arg(short = 't', long, visible_alias = "temp", value_name = "T", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
     /// Keep the K most likely tokens
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub top_k: Option<usize>,
     /// Keep the likeliest tokens that together have probability P
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub top_p: Option<f32>,
     /// Keep tokens with at least P times the probability of the likeliest
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub min_p: Option<f32>,
     /// Keep tokens of typical information that together have probability P
     #[arg(long, visible_alias = "typical", value_name = "P")]
     pub typical_p: Option<f32>,
     /// Keep tokens up to a share H of the distribution's entropy
-    #[arg(long, value_name = "H")]
+    #[arg(long, value_name = "H", allow_negative_numbers = true)]
     pub top_h: Option<f32>,
     /// Drop tokens below probability E
     #[arg(long, visible_alias = "epsilon", value_name = "E")]
@@ -59,7 +59,7 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub suppress: Vec<u32>,
     /// No end token before so many tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub min_new_tokens: Option<usize>,
     /// The same seed draws the same tokens
     #[arg(long, value_name = "N")]

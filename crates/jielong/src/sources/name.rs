@@ -89,7 +89,8 @@ fn on_disk(name: &str, meant: &str, options: &SourceOptions) -> Result<Option<Lo
         Ok(Some(LocalModel { name, path, kind, origin: origin.to_owned(), license }))
     };
     if path.is_dir() {
-        if path.join("config.json").is_file() {
+        // A tokenizer alone is enough for some uses.
+        if path.join("config.json").is_file() || path.join("tokenizer.json").is_file() {
             return found(path, ModelKind::Folder, "folder");
         }
         if !is_path(meant) && (options.aliases.contains_key(meant) || options.catalog.entry(meant).is_some()) {

@@ -11,8 +11,8 @@ use super::{Strings, Value};
 /// Longest key, by the format's description.
 const LONGEST_KEY: u64 = 65_535;
 
-/// Bytes of memory that the metadata may take. The largest vocabularies of today need a quarter of it.
-const ROOM: u64 = 64 << 20;
+/// Bytes of memory that metadata and names may take. Gemma's vocabulary of 262 144 needs a third of it.
+const ROOM: u64 = 40 << 20;
 
 /// What a pair takes besides its text or array.
 const PAIR: u64 = 128;

@@ -35,7 +35,7 @@ pub(super) fn read(
     let (mut problems, mut end) = (Vec::new(), 0);
     for info in infos {
         match info.check(end, &space) {
-            Err(problem) => problems.push(format!("`{}`: {problem}", info.name)),
+            Err(problem) => problems.push(format!("`{}` {problem}", info.name)),
             Ok((dtype, range)) => {
                 end = info.offset + range.len() as u64;
                 let view = TensorView::new(info.name, Stored::Weights(dtype), info.shape, Arc::clone(file), range);
@@ -106,7 +106,7 @@ impl Info {
         let Self { shape, kind, offset, .. } = self;
         let dtype = dtype(*kind).ok_or_else(|| {
             let known: Vec<&str> = Dtype::ALL.iter().map(|d| d.name()).collect();
-            format!("type {kind}{} is not supported; {} are", known_name(*kind), known.join(", "))
+            format!("has type {kind}{}, which is not supported; {} are", known_name(*kind), known.join(", "))
         })?;
         let columns = shape.last().copied().unwrap_or(1);
         if !columns.is_multiple_of(dtype.block_len()) {
@@ -116,12 +116,13 @@ impl Info {
             ));
         }
         let values = shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
-        let size = values.and_then(|n| dtype.bytes(n)).ok_or_else(|| format!("shape {shape:?} is too large"))?;
+        let size =
+            values.and_then(|n| dtype.bytes(n)).ok_or_else(|| format!("has shape {shape:?}, which is too large"))?;
         if !offset.is_multiple_of(space.alignment) {
-            return Err(format!("offset {offset} is not a multiple of the alignment, {}", space.alignment));
+            return Err(format!("has offset {offset}, which is not a multiple of the alignment, {}", space.alignment));
         }
         if *offset < end {
-            return Err(format!("offset {offset} lies before {end}, where the last tensor ends"));
+            return Err(format!("has offset {offset}, which lies before {end}, where the last tensor ends"));
         }
         usize::try_from(*offset)
             .ok()
@@ -131,7 +132,7 @@ impl Info {
             .map(|range| (dtype, range))
             .ok_or_else(|| {
                 let Space { start, len, .. } = space;
-                format!("{size} bytes at offset {offset} of the data, from {start}, end past the file's {len} bytes")
+                format!("has {size} bytes at offset {offset} of the data, from {start}: past the end of the file of {len} bytes")
             })
     }
 }

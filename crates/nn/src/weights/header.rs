@@ -80,7 +80,7 @@ impl Entry {
     /// The type, if the tensor follows on byte `end` of `held` bytes of data and has the size that type and shape need.
     fn check(&self, end: u64, held: u64) -> Result<Stored, String> {
         let Self { dtype, shape, data_offsets: [from, to] } = self;
-        let stored = stored(dtype).ok_or_else(|| format!("unknown dtype {dtype}"))?;
+        let stored = stored(dtype).ok_or_else(|| format!("unknown dtype {dtype:.32}"))?;
         let needed = size(dtype, shape).ok_or_else(|| format!("shape {shape:?} is too large"))?;
         if *from != end || to < from {
             return Err(format!("data_offsets [{from}, {to}] do not follow on {end}, where the last tensor ends"));

@@ -233,7 +233,7 @@ fn method(state: &mut State, value: &Any, name: &str, args: &[Any]) -> Result<An
             _ => {}
         }
     }
-    if value.kind() == ValueKind::Map && name == "get" && args.len() <= 2 && args.first().is_some() {
+    if value.kind() == ValueKind::Map && name == "get" && (1..=2).contains(&args.len()) {
         let found = value.get_item(&args[0]).ok().filter(|v| !v.is_undefined());
         return Ok(found.or(args.get(1).cloned()).unwrap_or(Any::from(())));
     }
