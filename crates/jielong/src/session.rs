@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
                 self.pipeline.name
             )
         })?;
-        let continues = messages.last().is_some_and(|m| m.role() == "assistant");
+        let continues = messages.last().is_some_and(|m| m.role == "assistant");
         let input = TemplateInput {
             messages,
             tools: self.tools.as_ref(),
@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
             variables: self.variables.clone(),
         };
         let tokenizer = self.pipeline.tokenizer()?;
-        let spans = template.render_spans(&input, &tokenizer.added_tokens())?;
+        let spans = template.render_spans(&input, tokenizer)?;
         let mut tokens = match template {
             Template::Chat(_) => Vec::new(), // it writes what begins a text itself
             Template::Affix { .. } => tokenizer.encode("", Specials::Add)?,
@@ -131,8 +131,8 @@ impl<'a> Session<'a> {
             if tokens.len() + free <= context {
                 return Ok((tokens, dropped));
             }
-            let first = self.messages.iter().take_while(|m| m.role() == "system").count();
-            let next = self.messages.iter().skip(first + 1).position(|m| m.role() == "user").map(|n| n + first + 1);
+            let first = self.messages.iter().take_while(|m| m.role == "system").count();
+            let next = self.messages.iter().skip(first + 1).position(|m| m.role == "user").map(|n| n + first + 1);
             let Some(next) = next else {
                 if tokens.len() < context {
                     return Ok((tokens, dropped));
@@ -169,7 +169,7 @@ impl<'a> Session<'a> {
         self.read.extend(outcome.iter().flat_map(|o| &o.ids));
         self.read.truncate(self.state.len());
         let outcome = outcome?;
-        match self.messages.last_mut().filter(|m| m.role() == "assistant") {
+        match self.messages.last_mut().filter(|m| m.role == "assistant") {
             Some(last) => last.push_text(&outcome.text),
             None => self.messages.push(Message::assistant(&outcome.text)),
         }

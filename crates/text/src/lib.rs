@@ -4,15 +4,15 @@
 //! ([`Template::render_spans`]), and [`Tokenizer::encode_spans`] recognises an added token only where no character of it
 //! was content.
 
-mod chat_template;
 mod gguf_vocab;
 mod pieces;
 mod stop;
 mod stream;
+mod template;
 mod tokenizer;
 
-pub use chat_template::{ChatTemplate, Message, Span, SpanKind, Template, TemplateError, TemplateInput, today};
 pub use gguf_vocab::GgufVocab;
 pub use stop::{StopPiece, StopStrings};
 pub use stream::TextStream;
+pub use template::{ChatTemplate, Message, Span, SpanKind, Template, TemplateError, TemplateInput, today};
 pub use tokenizer::{SkipSpecials, Specials, Tokenizer, TokenizerError};

@@ -32,26 +32,23 @@ impl StopStrings {
         Ok(Self { strings, held: String::new(), over: false })
     }
 
-    /// Adds a piece of text. The stop string that begins first wins; of several that begin there, the first in the list.
+    /// Adds a piece of text. The stop string that is complete first wins; of several that end at one place, the longest.
     pub fn push(&mut self, piece: &str) -> StopPiece {
         if self.over {
             return StopPiece::default();
         }
         self.held.push_str(piece);
-        let found = (0..self.strings.len()).filter_map(|i| Some((self.held.find(&self.strings[i])?, i))).min();
-        // A stop string that began earlier may still be under way: only text before it is certain.
-        let open = self.open();
-        match found {
-            Some((at, index)) if at <= open => {
-                self.over = true;
-                self.held.truncate(at);
-                StopPiece { text: std::mem::take(&mut self.held), stopped: Some(index) }
-            }
-            _ => {
-                let rest = self.held.split_off(open);
-                StopPiece { text: std::mem::replace(&mut self.held, rest), stopped: None }
-            }
+        let places = self.strings.iter().enumerate().filter_map(|(index, stop)| {
+            let at = self.held.find(stop)?;
+            Some((at + stop.len(), at, index))
+        });
+        if let Some((_, at, index)) = places.min() {
+            self.over = true;
+            self.held.truncate(at);
+            return StopPiece { text: std::mem::take(&mut self.held), stopped: Some(index) };
         }
+        let rest = self.held.split_off(self.open());
+        StopPiece { text: std::mem::replace(&mut self.held, rest), stopped: None }
     }
 
     /// Where the held text first may begin an unfinished stop string.
@@ -97,7 +94,8 @@ mod tests {
         assert_eq!(run(&["END"], &["abc E", "N", "D def"]), ("abc ".into(), Some(0)));
         assert_eq!(run(&["END"], &["abc EN", "d"]), ("abc ENd".into(), None));
         assert_eq!(run(&["b", "ab"], &["xab"]), ("x".into(), Some(1)));
-        assert_eq!(run(&["abcd", "c"], &["abc"]), ("abc".into(), None));
+        assert_eq!(run(&["abcd", "c"], &["abc"]), ("ab".into(), Some(1)));
+        assert_eq!(run(&["abcd"], &["abc"]), ("abc".into(), None));
         assert_eq!(run(&["abcd", "c"], &["abc", "x"]), ("ab".into(), Some(1)));
         assert_eq!(run(&[], &["as it is"]), ("as it is".into(), None));
         assert!(StopStrings::new(vec![String::new()]).is_err());
@@ -113,9 +111,9 @@ mod tests {
             let pieces: Vec<&str> = at.windows(2).map(|w| &text[w[0]..w[1]]).collect();
             let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
             let (out, stopped) = run(&stops, &pieces);
-            let first = stops.iter().enumerate().filter_map(|(i, s)| Some((text.find(s)?, i))).min();
+            let first = stops.iter().enumerate().filter_map(|(i, s)| Some((text.find(s)? + s.len(), text.find(s)?, i))).min();
             match first {
-                Some((place, index)) => prop_assert_eq!((out.as_str(), stopped), (&text[..place], Some(index))),
+                Some((_, place, index)) => prop_assert_eq!((out.as_str(), stopped), (&text[..place], Some(index))),
                 None => prop_assert_eq!((out.as_str(), stopped), (text.as_str(), None)),
             }
         }

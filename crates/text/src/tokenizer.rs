@@ -9,10 +9,10 @@ use std::sync::{Arc, OnceLock};
 use jielong_core::Token;
 use serde_json::Value;
 
-use crate::chat_template::{Span, SpanKind};
 use crate::gguf_vocab::{self, GgufVocab};
 use crate::pieces::Pieces;
 use crate::stream::TextStream;
+use crate::template::{Span, SpanKind};
 
 /// Why a tokenizer cannot be read or used.
 #[derive(Debug, thiserror::Error)]

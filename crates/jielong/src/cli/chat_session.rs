@@ -94,7 +94,7 @@ impl<'a> Chat<'a> {
         match command {
             "exit" | "quit" | "/exit" | "/quit" if rest.is_empty() => return Ok(Next::Leave),
             "/help" => eprintln!("{HELP}"),
-            "/new" => self.session.messages.retain(|m| m.role() == "system"),
+            "/new" => self.session.messages.retain(|m| m.role == "system"),
             "/system" => self.system(rest),
             "/prefill" => self.prefill = Some(rest.to_owned()).filter(|text| !text.is_empty()),
             "/prompt" => print_prompt(&self.session)?,
@@ -134,9 +134,8 @@ impl<'a> Chat<'a> {
 
     /// Removes the last question with its answer, and returns the question.
     fn take_back(&mut self) -> Result<String> {
-        let last =
-            self.session.messages.iter().rposition(|m| m.role() == "user").context("there is no question yet")?;
-        let question = self.session.messages[last].text();
+        let last = self.session.messages.iter().rposition(|m| m.role == "user").context("there is no question yet")?;
+        let question = self.session.messages[last].text().unwrap_or_default();
         self.session.messages.truncate(last);
         Ok(question)
     }
@@ -155,9 +154,9 @@ impl<'a> Chat<'a> {
     }
 
     fn system(&mut self, text: &str) {
-        let has = self.session.messages.first().is_some_and(|m| m.role() == "system");
+        let has = self.session.messages.first().is_some_and(|m| m.role == "system");
         match (text, has) {
-            ("", true) => eprintln!("{}", self.session.messages[0].text()),
+            ("", true) => eprintln!("{}", self.session.messages[0].text().unwrap_or_default()),
             ("", false) => eprintln!("there is no system prompt"),
             ("-", true) => drop(self.session.messages.remove(0)),
             ("-", false) => {}

@@ -111,7 +111,7 @@ impl Info {
         let columns = shape.last().copied().unwrap_or(1);
         if !columns.is_multiple_of(dtype.block_len()) {
             return Err(format!(
-                "rows of {columns} values are not whole blocks of {dtype}, {} each",
+                "has a shape whose rows of {columns} values are not whole blocks of {dtype}, {} each",
                 dtype.block_len()
             ));
         }
