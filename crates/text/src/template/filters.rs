@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use chrono::NaiveDateTime;
 use minijinja::formatting::{FormatStyle, format};
-use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
+use minijinja::value::{Rest, Tuple, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::args::Args;
 use super::json::Json;
-use super::methods::{capitalize, charge, charge_widths, is_space, replace, strip};
-use super::operators::{MARKUP, PERCENT};
-use super::python::{is_callable, list, str_of};
+use super::methods::{self, capitalize, charge, charge_widths, is_space, replace, strip};
+use super::operators::{ADD, PERCENT};
+use super::python::{as_float, is_callable, list, str_of};
 use super::taint::Taint;
 
 /// Filters of the engine that Jinja2 does not have.
@@ -43,9 +43,9 @@ pub(crate) fn register(env: &mut Environment<'_>, taint: &Arc<Taint>) {
         ("length", length),
         ("count", length),
         ("items", items),
-        ("list", |_, _, value, _| sized(value).map(list)),
-        ("first", |_, _, value, _| Ok(sized(value)?.into_iter().next().unwrap_or(Value::UNDEFINED))),
-        ("last", |_, _, value, _| Ok(sized(value)?.into_iter().next_back().unwrap_or(Value::UNDEFINED))),
+        ("list", |state, _, value, _| sized(state, value).map(list)),
+        ("first", |_, _, value, _| Ok(value.try_iter()?.next().unwrap_or(Value::UNDEFINED))),
+        ("last", |state, _, value, _| Ok(sized(state, value)?.into_iter().next_back().unwrap_or(Value::UNDEFINED))),
         ("join", join),
         ("indent", indent),
         ("int", int),
@@ -62,10 +62,10 @@ pub(crate) fn register(env: &mut Environment<'_>, taint: &Arc<Taint>) {
         }),
         ("center", |state, taint, value, mut args| {
             let (text, width) = (str_of(value, taint)?, args.integer("width")?.unwrap_or(80));
-            super::methods::call(state, &Value::from(text), "center", &[Value::from(width)])
+            methods::call(state, &Value::from(text), "center", &[Value::from(width)])
         }),
         (PERCENT, percent),
-        (MARKUP, markup_add),
+        (ADD, add),
     ];
     for (name, filter) in filters {
         let taint = taint.clone();
@@ -110,19 +110,19 @@ fn wrong(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// The items of what Python can iterate over.
-fn sized(value: &Value) -> Result<Vec<Value>, Error> {
+/// The items of what Python can iterate over, each of which is paid for.
+fn sized(state: &State, value: &Value) -> Result<Vec<Value>, Error> {
     if !value.is_undefined() && !is_iterable(value) {
         return Err(wrong(format!("{} is not iterable", value.kind())));
     }
-    value.try_iter()?.checked().collect()
+    methods::items(state, value)
 }
 
-fn length(_: &State, _: &Taint, value: &Value, _: Args) -> Result<Value, Error> {
+fn length(state: &State, _: &Taint, value: &Value, _: Args) -> Result<Value, Error> {
     match value.len() {
         Some(n) => Ok(n.into()),
         None if value.is_undefined() => Ok(0.into()),
-        None => sized(value).map(|items| items.len().into()),
+        None => sized(state, value).map(|items| items.len().into()),
     }
 }
 
@@ -135,12 +135,12 @@ fn default(_: &State, _: &Taint, value: &Value, mut args: Args) -> Result<Value,
 fn items(state: &State, _: &Taint, value: &Value, _: Args) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::Undefined => Ok(list(Vec::new())),
-        ValueKind::Map => super::methods::call(state, value, "items", &[]),
+        ValueKind::Map => methods::call(state, value, "items", &[]),
         _ => Err(wrong("Can only get item pairs from a mapping.")),
     }
 }
 
-fn tojson(_: &State, taint: &Taint, value: &Value, mut args: Args) -> Result<Value, Error> {
+fn tojson(state: &State, taint: &Taint, value: &Value, mut args: Args) -> Result<Value, Error> {
     let ensure_ascii = args.flag("ensure_ascii")?;
     let indent = match args.some("indent")? {
         None => None,
@@ -153,7 +153,7 @@ fn tojson(_: &State, taint: &Taint, value: &Value, mut args: Args) -> Result<Val
     let separators = match args.some("separators")? {
         None if indent.is_some() => (",".into(), ": ".into()),
         None => (", ".into(), ": ".into()),
-        Some(pair) => match sized(&pair)?.as_slice() {
+        Some(pair) => match sized(state, &pair)?.as_slice() {
             [item, key] => (str_of(item, taint)?, str_of(key, taint)?),
             _ => return Err(args.error("`separators` is not a pair")),
         },
@@ -164,6 +164,7 @@ fn tojson(_: &State, taint: &Taint, value: &Value, mut args: Args) -> Result<Val
         Json { ensure_ascii, indent, item_separator: separators.0, key_separator: separators.1, sort_keys, taint };
     let mut out = String::new();
     json.write(value, &mut out, 0)?;
+    state.consume_fuel(out.len() as u64 / 8)?;
     Ok(out.into())
 }
 
@@ -171,7 +172,7 @@ fn join(state: &State, taint: &Taint, value: &Value, mut args: Args) -> Result<V
     let separator = args.string("d")?.unwrap_or_default();
     let attribute = args.some("attribute")?;
     let mut out = String::new();
-    for (n, item) in sized(value)?.into_iter().enumerate() {
+    for (n, item) in sized(state, value)?.into_iter().enumerate() {
         let item = match &attribute {
             Some(key) => item.get_item(key)?,
             None => item,
@@ -278,19 +279,35 @@ fn escaped(text: &str, taint: &Taint) -> String {
     out
 }
 
-/// `+` where a side may be marked safe: then the other one is escaped.
-fn markup_add(state: &State, taint: &Taint, value: &Value, mut args: Args) -> Result<Value, Error> {
+/// `+`. Where one of two strings is marked safe, the other one is escaped.
+fn add(state: &State, taint: &Taint, value: &Value, mut args: Args) -> Result<Value, Error> {
     let other = args.need("value")?;
-    let (Some(a), Some(b)) = (value.as_str(), other.as_str()) else {
-        return Err(wrong(format!("tried to add {} and {} where one is marked safe", value.kind(), other.kind())));
-    };
-    charge(state, a.len() + b.len())?;
-    Ok(match (value.is_safe(), other.is_safe()) {
-        (false, false) => Value::from(format!("{a}{b}")),
-        (true, true) => Value::from_safe_string(format!("{a}{b}")),
-        (true, false) => Value::from_safe_string(format!("{a}{}", escaped(b, taint))),
-        (false, true) => Value::from_safe_string(format!("{}{b}", escaped(a, taint))),
-    })
+    let is_list = |v: &Value| matches!(v.kind(), ValueKind::Seq | ValueKind::Iterable);
+    if let (Some(a), Some(b)) = (value.as_str(), other.as_str()) {
+        charge(state, a.len() + b.len())?;
+        return Ok(match (value.is_safe(), other.is_safe()) {
+            (false, false) => Value::from([a, b].concat()),
+            (true, true) => Value::from_safe_string([a, b].concat()),
+            (true, false) => Value::from_safe_string(a.to_owned() + &escaped(b, taint)),
+            (false, true) => Value::from_safe_string(escaped(a, taint) + b),
+        });
+    }
+    if is_list(value) && is_list(&other) && value.is_tuple() == other.is_tuple() {
+        let mut items = sized(state, value)?;
+        items.extend(sized(state, &other)?);
+        return Ok(if value.is_tuple() { Value::from(Tuple::from(items)) } else { list(items) });
+    }
+    let plain = |v: &Value| v.is_number() || v.kind() == ValueKind::Bool;
+    if plain(value) && plain(&other) {
+        let integer = |v: &Value| i128::try_from(v.clone()).ok().filter(|_| as_float(v).is_none());
+        if let (Some(a), Some(b)) = (integer(value), integer(&other)) {
+            return a.checked_add(b).map(Value::from).ok_or_else(|| wrong("the sum is too large"));
+        }
+        if let (Some(a), Some(b)) = (number(value), number(&other)) {
+            return Ok(Value::from(a + b));
+        }
+    }
+    Err(wrong(format!("cannot add {} and {}", value.kind(), other.kind())))
 }
 
 /// The filter `title`: words begin after a blank, a hyphen or an opening bracket.
@@ -311,7 +328,7 @@ fn title(text: &str) -> String {
 fn percent(state: &State, taint: &Taint, value: &Value, mut args: Args) -> Result<Value, Error> {
     let pattern = str_of(value, taint)?;
     let operand = args.need("value")?;
-    let values: Vec<Value> = if operand.is_tuple() { sized(&operand)? } else { vec![operand] };
+    let values: Vec<Value> = if operand.is_tuple() { sized(state, &operand)? } else { vec![operand] };
     charge_widths(state, &pattern, &values)?;
     let written: Result<Vec<Value>, Error> =
         values.into_iter().map(|v| if v.as_object().is_some() { text(&v, taint) } else { Ok(v) }).collect();

@@ -34,18 +34,15 @@ impl Json<'_> {
                     if self.sort_keys {
                         entries.sort_by(|a, b| a.0.cmp(&b.0));
                     }
-                    self.container(entries.len(), ('{', '}'), out, depth, |n, out| {
-                        let (key, value) = &entries[n];
-                        self.string(key, out);
+                    self.container(entries.into_iter().map(Ok), ('{', '}'), out, depth, |(key, value), out| {
+                        self.string(&key, out);
                         out.push_str(&self.key_separator);
-                        self.write(value, out, depth + 1)
+                        self.write(&value, out, depth + 1)
                     })?;
                 }
                 ObjectRepr::Seq | ObjectRepr::Iterable => {
-                    let items: Vec<Value> = value.try_iter()?.checked().collect::<Result<_, Error>>()?;
-                    self.container(items.len(), ('[', ']'), out, depth, |n, out| {
-                        self.write(&items[n], out, depth + 1)
-                    })?;
+                    let items = value.try_iter()?.checked();
+                    self.container(items, ('[', ']'), out, depth, |item, out| self.write(&item, out, depth + 1))?;
                 }
                 _ => return Err(not_json("function")),
             }
@@ -61,13 +58,13 @@ impl Json<'_> {
         Ok(())
     }
 
-    fn container(
+    fn container<T>(
         &self,
-        len: usize,
+        items: impl Iterator<Item = Result<T, Error>>,
         (open, close): (char, char),
         out: &mut String,
         depth: usize,
-        mut item: impl FnMut(usize, &mut String) -> Result<(), Error>,
+        mut write: impl FnMut(T, &mut String) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let line = |out: &mut String, depth: usize| {
             if let Some(indent) = &self.indent {
@@ -76,14 +73,17 @@ impl Json<'_> {
             }
         };
         out.push(open);
-        for n in 0..len {
-            if n > 0 {
+        let mut count = 0;
+        for item in items {
+            if count > 0 {
                 out.push_str(&self.item_separator);
             }
             line(out, depth + 1);
-            item(n, out)?;
+            write(item?, out)?;
+            python::check_length(out)?;
+            count += 1;
         }
-        if len > 0 {
+        if count > 0 {
             line(out, depth);
         }
         out.push(close);

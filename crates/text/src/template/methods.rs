@@ -6,7 +6,7 @@ use minijinja::value::{ObjectRepr, Tuple, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
 use super::args::Args;
-use super::python::{list, pairs, printable};
+use super::python::{List, list, pairs, printable};
 
 /// Names that an attribute of a dict always finds, whatever its keys.
 pub(crate) const DICT: [&str; 11] =
@@ -15,12 +15,27 @@ pub(crate) const DICT: [&str; 11] =
 /// Calls a method of a string, dict or list.
 pub(crate) fn call(state: &State, of: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     let args = Args::new(method, args)?;
-    match of.kind() {
+    let result = match of.kind() {
         ValueKind::String => string(state, of.as_str().unwrap_or_default(), method, args),
         ValueKind::Map => dict(of, method, args),
-        ValueKind::Seq | ValueKind::Iterable => sequence(of, method, args),
+        ValueKind::Seq | ValueKind::Iterable => sequence(state, of, method, args),
         _ => Err(Error::from(ErrorKind::UnknownMethod)),
+    }?;
+    // The engine pays for its own lists only.
+    if let Some(made) = result.downcast_object_ref::<List>() {
+        state.consume_fuel(made.0.len() as u64)?;
     }
+    Ok(result)
+}
+
+/// The items of a value, each of which is paid for.
+pub(crate) fn items(state: &State, of: &Value) -> Result<Vec<Value>, Error> {
+    let mut items = Vec::new();
+    for item in of.try_iter()?.checked() {
+        state.consume_fuel(1)?;
+        items.push(item?);
+    }
+    Ok(items)
 }
 
 /// Pays for data before it is made.
@@ -52,19 +67,18 @@ fn dict(of: &Value, method: &str, mut args: Args) -> Result<Value, Error> {
     Ok(result)
 }
 
-fn sequence(of: &Value, method: &str, mut args: Args) -> Result<Value, Error> {
-    let items = || of.try_iter()?.checked().collect::<Result<Vec<Value>, Error>>();
+fn sequence(state: &State, of: &Value, method: &str, mut args: Args) -> Result<Value, Error> {
     let result = match method {
         "count" => {
             let wanted = args.need("value")?;
-            Value::from(items()?.iter().filter(|item| **item == wanted).count())
+            Value::from(items(state, of)?.iter().filter(|item| **item == wanted).count())
         }
         "index" => {
             let wanted = args.need("value")?;
-            let at = items()?.iter().position(|item| *item == wanted);
+            let at = items(state, of)?.iter().position(|item| *item == wanted);
             Value::from(at.ok_or_else(|| args.error("no such item"))?)
         }
-        "copy" => list(items()?),
+        "copy" => list(items(state, of)?),
         "append" | "extend" | "insert" | "pop" | "remove" | "reverse" | "sort" | "clear" => {
             return Err(unsafe_method(method));
         }

@@ -1,13 +1,17 @@
-//! Operators on strings that the engine does not know, as filters.
+//! Operators that Python means otherwise than the engine, as filters.
 //!
-//! `'…' % value` formats; `text|safe + text` escapes what is not marked safe, although nothing else is ever escaped.
+//! `'…' % value` formats. `text|safe + text` escapes what is not marked safe, although nothing else is ever escaped; and
+//! lists are added at once, since sums put off until they are needed grow without being paid for.
 
 use super::source::{Kind, Piece};
 
 /// The filter behind `%` on strings.
 pub(crate) const PERCENT: &str = "percent_format";
-/// The filter behind `+` where a side is marked safe.
-pub(crate) const MARKUP: &str = "markup_add";
+/// The filter behind `+`.
+pub(crate) const ADD: &str = "add_values";
+/// Names that bind less than a sum.
+const BOUNDARIES: [&str; 12] =
+    ["if", "elif", "else", "and", "or", "not", "in", "set", "for", "call", "filter", "recursive"];
 /// Pieces of an operand of `%` at most.
 const LONGEST_OPERAND: usize = 1000;
 
@@ -63,66 +67,91 @@ fn operand(pieces: &[Piece], from: usize) -> Option<usize> {
     Some(at)
 }
 
-/// `a|safe + b + c` → `(a|safe)|markup_add(b)|markup_add(c)`.
-pub(crate) fn markup(pieces: &mut Vec<Piece>) {
-    let safe = |window: &[Piece]| match window {
-        [bar, name] => bar.text == "|" && matches!(name.text.as_str(), "safe" | "e" | "escape" | "forceescape"),
-        _ => false,
-    };
-    let solid: Vec<usize> = (0..pieces.len()).filter(|&n| pieces[n].kind != Kind::Space).collect();
-    let marked = solid.windows(2).any(|w| safe(&[pieces[w[0]].clone(), pieces[w[1]].clone()]));
-    if !marked || pieces.len() > LONGEST_OPERAND {
-        return;
-    }
+/// `a + b - c + d` → `((a)|add(b) - c)|add(d)`, at every depth of brackets.
+pub(crate) fn sums(pieces: &mut Vec<Piece>) {
     let mut insert: Vec<(usize, String)> = Vec::new();
-    let mut at = 1;
-    while at + 1 < pieces.len() {
-        let end = chain_end(pieces, at);
-        let pluses = pluses(pieces, at, end);
-        let marked = (at..end.saturating_sub(1)).any(|n| safe(&[pieces[n].clone(), pieces[n + 1].clone()]));
-        if let Some(&first) = pluses.first().filter(|_| marked) {
-            insert.push((at, "(".into()));
-            insert.push((first, format!(")|{MARKUP}(")));
-            insert.extend(pluses[1..].iter().map(|&plus| (plus, format!(")|{MARKUP}("))));
-            insert.push((end, ")".into()));
-            for plus in pluses {
-                pieces[plus].text = String::new();
+    let first = pieces.iter().skip(1).position(|p| !matches!(p.text.as_str(), "-" | "+")).map_or(1, |n| n + 1);
+    let mut runs = vec![Run { start: first, signs: Vec::new() }];
+    let mut operand = false;
+    for n in first..pieces.len().saturating_sub(1) {
+        let piece = &pieces[n];
+        let ends = match (piece.kind, piece.text.as_str()) {
+            (Kind::Space, _) => continue,
+            (Kind::Sign, "(" | "[" | "{") => {
+                runs.push(Run { start: n + 1, signs: Vec::new() });
+                operand = false;
+                continue;
             }
+            (Kind::Sign, ")" | "]" | "}") => {
+                if runs.len() > 1 {
+                    runs.pop().into_iter().for_each(|run| run.close(n, &mut insert));
+                }
+                operand = true;
+                continue;
+            }
+            (Kind::Sign, sign @ ("+" | "-")) if operand => {
+                if let Some(run) = runs.last_mut() {
+                    run.signs.push((n, sign == "+"));
+                }
+                operand = false;
+                continue;
+            }
+            (Kind::Sign, sign) => matches!(sign, "," | ":" | "=" | "<" | ">" | "!"),
+            (Kind::Name, name) => BOUNDARIES.contains(&name) && !follows(pieces, n, "."),
+            _ => false,
+        };
+        operand = !ends && piece.kind != Kind::Sign;
+        if ends && let Some(run) = runs.last_mut() {
+            std::mem::replace(run, Run { start: n + 1, signs: Vec::new() }).close(n, &mut insert);
         }
-        at = if end > at { end } else { at + 1 };
     }
-    for (place, text) in insert.into_iter().rev() {
-        pieces.insert(place, Piece { kind: Kind::Sign, text });
+    let end = pieces.len().saturating_sub(1);
+    runs.into_iter().for_each(|run| run.close(end, &mut insert));
+    insert.sort_by_key(|(place, _)| *place);
+    let mut insert = insert.into_iter().peekable();
+    let mut out = Vec::with_capacity(pieces.len() + insert.len());
+    for (n, piece) in std::mem::take(pieces).into_iter().enumerate() {
+        let mut adds = false;
+        while let Some((_, text)) = insert.next_if(|(place, _)| *place == n) {
+            adds |= text.ends_with(&format!("{ADD}("));
+            out.push(Piece { kind: Kind::Sign, text });
+        }
+        if !adds {
+            out.push(piece);
+        }
     }
+    *pieces = out;
 }
 
-/// Where a run of sums that starts at `from` ends: at anything that binds less, or at a bracket that closes.
-fn chain_end(pieces: &[Piece], from: usize) -> usize {
-    let mut depth = 0usize;
-    for (n, piece) in pieces.iter().enumerate().take(pieces.len() - 1).skip(from) {
-        match piece.text.as_str() {
-            "(" | "[" | "{" => depth += 1,
-            ")" | "]" | "}" if depth == 0 => return n,
-            ")" | "]" | "}" => depth -= 1,
-            "," | ":" | "=" | "<" | ">" | "!" | "-" if depth == 0 => return n,
-            "if" | "else" | "and" | "or" | "not" | "in" | "set" | "for" | "elif" if depth == 0 => return n,
-            _ => {}
-        }
-    }
-    pieces.len() - 1
+fn follows(pieces: &[Piece], n: usize, sign: &str) -> bool {
+    pieces[..n].iter().rfind(|p| p.kind != Kind::Space).is_some_and(|p| p.kind == Kind::Sign && p.text == sign)
 }
 
-/// The pluses of a run that stand outside of brackets.
-fn pluses(pieces: &[Piece], from: usize, end: usize) -> Vec<usize> {
-    let mut depth = 0usize;
-    let mut found = Vec::new();
-    for (n, piece) in pieces.iter().enumerate().take(end).skip(from) {
-        match piece.text.as_str() {
-            "(" | "[" | "{" => depth += 1,
-            ")" | "]" | "}" => depth = depth.saturating_sub(1),
-            "+" if depth == 0 && piece.kind == Kind::Sign && n > from => found.push(n),
-            _ => {}
+/// A run of sums: where it starts, and its binary signs with whether each is a plus.
+struct Run {
+    start: usize,
+    signs: Vec<(usize, bool)>,
+}
+
+impl Run {
+    /// Where the run ends, pluses become filters. A plus is replaced by what is inserted at its place.
+    fn close(self, end: usize, insert: &mut Vec<(usize, String)>) {
+        let mut plus_before = false;
+        let mut opens = 0;
+        for &(place, plus) in &self.signs {
+            if plus {
+                opens += usize::from(!plus_before);
+                insert.push((place, format!(")|{ADD}(")));
+            } else if plus_before {
+                insert.push((place, ")".into()));
+            }
+            plus_before = plus;
+        }
+        if plus_before {
+            insert.push((end, ")".into()));
+        }
+        if opens > 0 {
+            insert.push((self.start, "(".repeat(opens)));
         }
     }
-    found
 }

@@ -15,6 +15,8 @@ use super::taint::Taint;
 
 /// Containers nested deeper are refused, as Python refuses them.
 const MAX_DEPTH: usize = 200;
+/// Bytes of what a container is written as, at most.
+const MAX_WRITTEN: usize = 4 << 20;
 
 /// A dict with string keys, in order.
 pub(crate) struct Dict {
@@ -181,6 +183,7 @@ pub(crate) fn repr(value: &Value, taint: &Taint, out: &mut String, depth: usize)
                     repr(&key, taint, out, depth + 1)?;
                     out.push_str(": ");
                     repr(&item, taint, out, depth + 1)?;
+                    check_length(out)?;
                 }
                 out.push('}');
             }
@@ -191,6 +194,7 @@ pub(crate) fn repr(value: &Value, taint: &Taint, out: &mut String, depth: usize)
                 for item in value.try_iter()?.checked() {
                     out.push_str(if count > 0 { ", " } else { "" });
                     repr(&item?, taint, out, depth + 1)?;
+                    check_length(out)?;
                     count += 1;
                 }
                 out.push_str(if tuple && count == 1 { "," } else { "" });
@@ -204,6 +208,14 @@ pub(crate) fn repr(value: &Value, taint: &Taint, out: &mut String, depth: usize)
         out.push_str(&value.to_string());
     }
     Ok(())
+}
+
+/// What is written must not grow without end.
+pub(crate) fn check_length(out: &str) -> Result<(), Error> {
+    if out.len() <= MAX_WRITTEN {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidOperation, format!("a container takes more than {MAX_WRITTEN} bytes to write")))
 }
 
 /// The entries of a map.

@@ -18,11 +18,13 @@ const MAX_TEXT: usize = 1 << 20;
 /// What rendering may cost, but for the length of the conversation; a unit is a step or 64 bytes.
 const FUEL: u64 = 400_000;
 /// Bytes of a template at most.
-const MAX_SOURCE: usize = 1 << 20;
+const MAX_SOURCE: usize = 1 << 18;
 /// Names that a message's reasoning goes by, the one that templates read first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 /// Marks the end of a message that is to be gone on with.
 const CONTINUE: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+/// Stack for the engine, which recurses into what a template nests; only what is used is taken.
+const STACK: usize = 256 << 20;
 /// The engine's name of the one template.
 const NAME: &str = "template";
 
@@ -64,7 +66,8 @@ impl ChatTemplate {
         let rewritten = source::rewrite(source).map_err(|(line, problem)| failed(Some(line), problem))?;
         let template = Self { env, source: source.into(), name: name.into() };
         let mut env = template.env.clone();
-        env.add_template_owned(NAME, rewritten).map_err(|e| template.failed(&e))?;
+        let added = with_stack(|| env.add_template_owned(NAME, rewritten).map_err(|e| template.failed(&e)));
+        added.unwrap_or_else(|problem| Err(failed(None, problem)))?;
         Ok(Self { env, ..template })
     }
 
@@ -112,8 +115,12 @@ impl ChatTemplate {
         let template = env.get_template(NAME).map_err(|e| self.failed(&e))?;
         let limit = if taint.is_empty() { MAX_TEXT } else { 4 * MAX_TEXT };
         let mut text = Capped { bytes: Vec::new(), limit };
-        let rendered = template.render_captured_to(variables(input, sight), &mut text);
-        rendered.map_err(|e| self.failed(&e))?;
+        let rendered = with_stack(|| {
+            let rendered = template.render_captured_to(variables(input, sight), &mut text);
+            rendered.map(drop).map_err(|e| self.failed(&e))
+        });
+        let failed = |message| TemplateError { name: self.name.to_string(), line: None, message };
+        rendered.unwrap_or_else(|problem| Err(failed(problem)))?;
         let text = String::from_utf8_lossy(&text.bytes).into_owned();
         match last {
             Some(last) => self.cut(text, &last),
@@ -202,6 +209,15 @@ fn variables(input: &TemplateInput, sight: Sight) -> Any {
     all.insert("tools".into(), sight.tools);
     all.insert("add_generation_prompt".into(), input.add_generation_prompt.into());
     Any::from_pairs(all.iter().map(|(name, value)| (name.as_str(), value_of(value))))
+}
+
+/// Runs the engine on a stack of its own; its panics become messages.
+fn with_stack<T: Send>(run: impl FnOnce() -> T + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
+        let thread = thread.map_err(|e| format!("no thread to render in: {e}"))?;
+        thread.join().map_err(|_| "the template engine failed".to_owned())
+    })
 }
 
 /// Bytes of all strings.

@@ -113,7 +113,7 @@ impl Tag<'_> {
             }
         }
         operators::percent(&mut pieces);
-        operators::markup(&mut pieces);
+        operators::sums(&mut pieces);
         Ok((length, pieces.into_iter().map(|p| p.text).collect()))
     }
 
@@ -142,7 +142,7 @@ impl Tag<'_> {
             let (kind, length) = match first {
                 c if c.is_whitespace() => (Kind::Space, run(&char::is_whitespace)),
                 c if c.is_alphabetic() || c == '_' => (Kind::Name, run(&|c| c.is_alphanumeric() || c == '_')),
-                c if c.is_ascii_digit() => (Kind::Number, run(&|c| c.is_alphanumeric() || c == '_')),
+                c if c.is_ascii_digit() => (Kind::Number, number(rest)),
                 '\'' | '"' => {
                     let line = || self.line + self.source[..at].matches('\n').count();
                     let (length, text) = literal(rest, first).map_err(|problem| (line(), problem))?;
@@ -163,6 +163,18 @@ impl Tag<'_> {
             at += length;
         }
     }
+}
+
+/// The length of a number at the start, its exponent included.
+fn number(source: &str) -> usize {
+    let run = |from: usize| {
+        let rest = &source[from..];
+        from + rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
+    };
+    let end = run(0);
+    let exponent =
+        source[..end].ends_with(['e', 'E']) && !source.starts_with("0x") && source[end..].starts_with(['+', '-']);
+    if exponent && source[end + 1..].starts_with(|c: char| c.is_ascii_digit()) { run(end + 1) } else { end }
 }
 
 /// A string literal at the start of `source`: its length, and the same with only such escapes as the engine knows.
@@ -254,8 +266,13 @@ mod tests {
         assert_eq!(rewrite("{{ '%d' % x.y[1]|int }}").unwrap(), "{{ '%d' |percent_format( x.y[1]|int) }}");
         assert_eq!(
             rewrite("{{ 'a'|safe + b[c + d] + e if f + g }}").unwrap(),
-            "{{( 'a'|safe )|markup_add( b[c + d] )|markup_add( e )if f + g }}"
+            "{{( 'a'|safe )|add_values( b[(c )|add_values( d)] )|add_values( e )if( f )|add_values( g )}}"
         );
+        assert_eq!(
+            rewrite("{{- -a - b + c.in - 1e+5 + d -}}").unwrap(),
+            "{{-(( -a - b )|add_values( c.in )- 1e+5 )|add_values( d )-}}"
+        );
+        assert_eq!(rewrite("{% set x = -1 - 2 %}{{ [+1, a-b] }}").unwrap(), "{% set x = -1 - 2 %}{{ [+1, a-b] }}");
         assert_eq!(rewrite("{{ '}}' }}").unwrap(), "{{ '}}' }}");
     }
 
