@@ -76,6 +76,7 @@ pub struct Span {
 
 /// How a conversation becomes text.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a model: a box would save nothing")]
 pub enum Template {
     /// The model's own template.
     Chat(ChatTemplate),
