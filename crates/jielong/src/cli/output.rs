@@ -81,7 +81,7 @@ impl Output {
 pub fn bar(share: f64) -> String {
     let eighths = (share.clamp(0.0, 1.0) * 160.0).round() as usize;
     let mut bar = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         bar.extend(char::from_u32(0x2590 - (eighths % 8) as u32));
     }
     bar
