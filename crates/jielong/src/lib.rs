@@ -1,9 +1,13 @@
 //! jielong (接龍, "continue the chain"): one loop and one transformer continue every kind of token.
 //!
-//! ```no_run
+//! ```
 //! use jielong::{Message, Pipeline};
 //!
-//! let pipeline = Pipeline::load("smollm2")?;
+//! # let model = "tests/oracle/tiny-chat"; // offline, in milliseconds
+//! # stringify! {
+//! let model = "smollm2"; // an alias, a Hugging Face id, a folder or a GGUF file
+//! # };
+//! let pipeline = Pipeline::load(model)?;
 //! let messages = [Message::user("What is the capital of France?")];
 //! println!("{}", pipeline.chat(&messages)?);
 //! # Ok::<(), anyhow::Error>(())
