@@ -1,11 +1,33 @@
-//! CPU kernels for packed weights: GGML's block layouts, their expansion to f32, and files mapped into memory.
+//! CPU kernels for packed weights: GGML's block layouts, their expansion to f32, products with them as they are stored,
+//! and files mapped into memory.
 //!
-//! `unsafe` lives in this crate alone, behind safe functions.
+//! `unsafe` lives in this crate alone, behind safe functions. Loops over lanes are written with their index: they read like
+//! the registers they become.
 
+#![allow(clippy::needless_range_loop)]
+
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod bandwidth;
+mod cpu;
 mod dtype;
+mod layers;
 mod mapped;
+mod math;
+mod matmul;
+mod pool;
 mod quant;
+mod quantize;
+mod shared;
 
+pub use attention::{Attention, CacheType, KvStore, attend};
+pub use bandwidth::bandwidth;
+pub use cpu::{Cpu, Isa, default_threads};
 pub use dtype::Dtype;
+pub use layers::{Gate, gated, rms_norm, rotate};
 pub use mapped::MappedFile;
+pub use matmul::rows::Rows;
+pub use matmul::{Matrix, matmul};
 pub use quant::{KernelError, dequantize};
+pub use quantize::quantize;

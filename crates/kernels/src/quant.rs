@@ -18,7 +18,7 @@ use half::{bf16, f16};
 
 use crate::Dtype;
 
-/// Why bytes cannot be expanded.
+/// Why values cannot be expanded or packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
     /// Bytes and values do not agree.
@@ -30,6 +30,14 @@ pub enum KernelError {
         bytes: usize,
         /// Values wanted.
         values: usize,
+    },
+    /// A value that no block can hold.
+    #[error("value {index} is not finite, so it cannot become {dtype}; keep these as F32, F16 or BF16")]
+    NotFinite {
+        /// The type wanted.
+        dtype: Dtype,
+        /// Where the value is.
+        index: usize,
     },
 }
 

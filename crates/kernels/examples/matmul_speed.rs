@@ -1,0 +1,59 @@
+//! Speed of products with packed weights, beside the read bandwidth of the same minute.
+//!
+//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads]`
+
+#![allow(missing_docs)]
+
+use std::time::Instant;
+
+use jielong_kernels::{Cpu, Dtype, Matrix, Rows, bandwidth, matmul};
+
+fn main() {
+    let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let cpu = Cpu::new(threads);
+    println!("{} on {} threads", cpu.isa(), cpu.threads());
+    println!("{:5} {:>10} {:>8} {:>8} {:>12} {:>12}", "type", "GB/s", "of read", "MB", "GFLOP/s, 8", "GFLOP/s, 512");
+    for dtype in Dtype::ALL {
+        // As in a model of 1 B: rows of 2048 values, more of them than any cache holds.
+        let (rows, columns) = (8192 * 8, 2048);
+        let Some(len) = dtype.bytes(rows * columns) else { continue };
+        // Halves and singles of a usual size, wherever a type has them: 0x2c.. as f16 is about 0.07, 0x3c.. as bf16 0.01.
+        let upper = if dtype == Dtype::F16 || dtype.block_len() > 1 { 0x2c } else { 0x3c };
+        let bytes: Vec<u8> = (0..len).map(|i| if i % 2 == 1 { upper } else { (i * 40_503 >> 7) as u8 }).collect();
+        let Ok(matrix) = Matrix::new(dtype, [rows, columns], Rows::AsStored, bytes.into()) else { continue };
+        let read = bandwidth(&cpu);
+        let one = time(&cpu, &matrix, 1, 15);
+        let small = sized(&matrix, 8192);
+        let (eight, many) = (time(&cpu, &small, 8, 9), time(&cpu, &small, 512, 5));
+        let flops = |n: usize, seconds: f64| 2.0 * (8192 * columns * n) as f64 / seconds / 1e9;
+        println!(
+            "{:5} {:10.1} {:7.0}% {:8.0} {:12.0} {:12.0}",
+            dtype.name(),
+            len as f64 / one / 1e9,
+            len as f64 / one / read * 100.0,
+            len as f64 / 1e6,
+            flops(8, eight),
+            flops(512, many)
+        );
+    }
+}
+
+/// The first rows of a matrix.
+fn sized(matrix: &Matrix, rows: usize) -> Matrix {
+    let len = matrix.bytes().len() / matrix.shape()[0] * rows;
+    let bytes = matrix.bytes()[..len].to_vec();
+    Matrix::new(matrix.dtype(), [rows, matrix.shape()[1]], Rows::AsStored, bytes.into())
+        .unwrap_or_else(|_| matrix.clone())
+}
+
+/// Seconds of the fastest of several runs with `n` columns.
+fn time(cpu: &Cpu, matrix: &Matrix, n: usize, runs: usize) -> f64 {
+    let x: Vec<f32> = (0..n * matrix.shape()[1]).map(|i| (i % 17) as f32 - 8.0).collect();
+    let mut out = vec![0.0; n * matrix.shape()[0]];
+    let run = |_| {
+        let start = Instant::now();
+        matmul(cpu, &x, &mut [(matrix, &mut out)]);
+        start.elapsed().as_secs_f64()
+    };
+    (0..runs).map(run).fold(f64::INFINITY, f64::min)
+}

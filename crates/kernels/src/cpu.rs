@@ -1,0 +1,99 @@
+//! The processor as the kernels use it: its threads, and the best instructions it has.
+
+use std::fmt;
+
+use crate::pool::Pool;
+
+/// Sets of instructions that kernels are written or compiled for, the best last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What every processor of the architecture has: SSE2, or NEON.
+    Baseline,
+    /// AVX2, FMA and F16C: the portable code, compiled for them.
+    Avx2,
+    /// AVX-512 F, BW, VL, DQ and VNNI.
+    Avx512,
+    /// The same with products of bf16.
+    Avx512Bf16,
+}
+
+impl Isa {
+    /// All that this processor has, the best last.
+    pub fn available() -> Vec<Self> {
+        [Self::Baseline, Self::Avx2, Self::Avx512, Self::Avx512Bf16].into_iter().filter(|isa| isa.is_there()).collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_there(self) -> bool {
+        let avx2 =
+            || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        let avx512 = || {
+            is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vnni")
+        };
+        match self {
+            Self::Baseline => true,
+            Self::Avx2 => avx2(),
+            Self::Avx512 => avx2() && avx512(),
+            Self::Avx512Bf16 => avx2() && avx512() && is_x86_feature_detected!("avx512bf16"),
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_there(self) -> bool {
+        self == Self::Baseline
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Baseline if cfg!(target_arch = "aarch64") => "NEON",
+            Self::Baseline if cfg!(target_arch = "x86_64") => "SSE2",
+            Self::Baseline => "baseline",
+            Self::Avx2 => "AVX2",
+            Self::Avx512 => "AVX-512 VNNI",
+            Self::Avx512Bf16 => "AVX-512 VNNI BF16",
+        })
+    }
+}
+
+/// What runs the kernels: a pool of threads and a set of instructions. Results depend on the set alone, never on the
+/// number of threads.
+#[derive(Debug)]
+pub struct Cpu {
+    pub(crate) pool: Pool,
+    isa: Isa,
+}
+
+impl Cpu {
+    /// `threads` threads, the calling one included, with the best instructions there are; 0: one for each physical core.
+    pub fn new(threads: usize) -> Self {
+        let isa = Isa::available().into_iter().max().unwrap_or(Isa::Baseline);
+        Self { pool: Pool::new(if threads == 0 { default_threads() } else { threads }), isa }
+    }
+
+    /// The same with other instructions; `None` if the processor does not have them.
+    pub fn with_isa(threads: usize, isa: Isa) -> Option<Self> {
+        Isa::available().contains(&isa).then(|| Self { isa, ..Self::new(threads) })
+    }
+
+    /// The instructions in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The threads in use.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+}
+
+/// Physical cores, or fewer where the process may not use them all.
+pub fn default_threads() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    num_cpus::get_physical().clamp(1, allowed)
+}

@@ -1,0 +1,160 @@
+//! What stands between the products of a layer: norm, rotation, gate.
+
+use crate::cpu::{Cpu, Isa};
+use crate::math::{exp, tanh};
+use crate::matmul::columns::LANES;
+use crate::shared::Disjoint;
+
+/// Values that are one thread's work: fewer are not worth a hand-over.
+const TASK: usize = 1 << 14;
+
+/// Compiles a function for every set of instructions; the one that is made picks by its first argument.
+macro_rules! for_each_isa {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$doc])*
+        fn $name(isa: Isa, $($arg: $type),*) {
+            #[inline(always)]
+            fn portable($($arg: $type),*) $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+                fn avx512($($arg: $type),*) {
+                    portable($($arg),*);
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $type),*) {
+                    portable($($arg),*);
+                }
+                // SAFETY: an `Isa` above the baseline is there only if the processor has it.
+                #[allow(unsafe_code)]
+                match isa {
+                    Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { avx512($($arg),*) },
+                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    Isa::Baseline => {}
+                }
+            }
+            let _ = isa;
+            portable($($arg),*);
+        }
+    };
+}
+
+/// Runs `work` over rows of `width` values of `out`, some rows a task.
+fn by_rows(cpu: &Cpu, out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows = out.len() / width.max(1);
+    let size = (TASK / width.max(1)).max(1);
+    let out = Disjoint::new(out);
+    cpu.pool.run(rows.div_ceil(size), |task| {
+        let (from, to) = (task * size, ((task + 1) * size).min(rows));
+        // SAFETY: rows are of one task.
+        #[allow(unsafe_code)]
+        work(from, unsafe { out.slice(from * width, (to - from) * width) });
+    });
+}
+
+/// `x / rms(x) · weight` for each row of `weight.len()` values (Zhang & Sennrich 2019).
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn rms_norm(cpu: &Cpu, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert!(x.len() == out.len() && x.len().is_multiple_of(weight.len()), "rows of {}", weight.len());
+    by_rows(cpu, out, weight.len(), |row, out| {
+        let x = &x[row * weight.len()..][..out.len()];
+        norm_rows(cpu.isa(), x, weight, eps, out);
+    });
+}
+
+for_each_isa! {
+    fn norm_rows(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        let width = weight.len();
+        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            let mut sums = [0.0f32; LANES];
+            let (runs, rest) = x.as_chunks::<LANES>();
+            for run in runs {
+                for lane in 0..LANES {
+                    sums[lane] = run[lane].mul_add(run[lane], sums[lane]);
+                }
+            }
+            let sum = rest.iter().fold(sums.iter().sum::<f32>(), |sum, x| x.mul_add(*x, sum));
+            let factor = 1.0 / (sum / width as f32 + eps).sqrt();
+            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+                *out = x * factor * weight;
+            }
+        }
+    }
+}
+
+/// Rotates the pairs `(i, i + half)` of each head by the angles of its position: `x` is `[t][heads][dim]`, `cos` and `sin`
+/// are `[t][half]` (Su et al. 2021). Values beyond the rotated ones stay.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn rotate(cpu: &Cpu, x: &mut [f32], heads: usize, dim: usize, cos: &[f32], sin: &[f32]) {
+    let t = x.len() / (heads * dim).max(1);
+    let half = cos.len() / t.max(1);
+    assert!(
+        x.len() == t * heads * dim && cos.len() == sin.len() && 2 * half <= dim,
+        "{t} positions of {heads} × {dim}"
+    );
+    by_rows(cpu, x, heads * dim, |row, x| {
+        let count = x.len() / (heads * dim) * half;
+        rotate_rows(cpu.isa(), x, heads, dim, &cos[row * half..][..count], &sin[row * half..][..count]);
+    });
+}
+
+for_each_isa! {
+    fn rotate_rows(x: &mut [f32], heads: usize, dim: usize, cos: &[f32], sin: &[f32]) {
+        let half = cos.len() / (x.len() / (heads * dim));
+        for ((x, cos), sin) in x.chunks_exact_mut(heads * dim).zip(cos.chunks_exact(half)).zip(sin.chunks_exact(half)) {
+            for head in x.chunks_exact_mut(dim) {
+                let (first, second) = head.split_at_mut(half);
+                for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+            }
+        }
+    }
+}
+
+/// The activation of a gated layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// `x · sigmoid(x)`
+    Silu,
+    /// GELU with the tanh approximation.
+    GeluTanh,
+}
+
+/// `gate ← act(gate) · up`, value by value (Shazeer 2020).
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn gated(cpu: &Cpu, act: Gate, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "gate and up");
+    by_rows(cpu, gate, 1, |from, gate| {
+        let up = &up[from..][..gate.len()];
+        match act {
+            Gate::Silu => silu(cpu.isa(), gate, up),
+            Gate::GeluTanh => gelu_tanh(cpu.isa(), gate, up),
+        }
+    });
+}
+
+for_each_isa! {
+    fn silu(gate: &mut [f32], up: &[f32]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            *gate = *gate / (1.0 + exp(-*gate)) * up;
+        }
+    }
+}
+
+for_each_isa! {
+    fn gelu_tanh(gate: &mut [f32], up: &[f32]) {
+        const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+        for (gate, up) in gate.iter_mut().zip(up) {
+            let x = *gate;
+            let inner = SQRT_2_OVER_PI * (0.044_715 * x * x).mul_add(x, x);
+            *gate = 0.5 * x * (1.0 + tanh(inner)) * up;
+        }
+    }
+}

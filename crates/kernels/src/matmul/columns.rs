@@ -1,0 +1,208 @@
+//! The inputs of a product, one column a position, in the form that the kernel of a weight type reads.
+//!
+//! Each form is `[step][column]`: a step is what the kernel takes of the inner dimension at a time, so that it streams
+//! through the columns. The inner dimension is padded with zeros to whole steps.
+
+use half::bf16;
+
+use crate::cpu::{Cpu, Isa};
+use crate::dtype::Dtype;
+
+/// Values of a step of integers.
+pub(crate) const STEP: usize = 32;
+/// Values of a step of floats, and rows of a panel.
+pub(crate) const LANES: usize = 16;
+
+/// Largest integer a value is rounded to: `hi` then stays within ±127.
+const MOST: f32 = 32639.0;
+
+/// 32 values as 16-bit integers with a common scale: `value = scale · (256 · hi + lo)`.
+///
+/// 16 bits, so that the result is that of the weights as they are stored: with 8 bits, as other runtimes have it, the
+/// rounding of the inputs alone moves log-probabilities by tenths.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(16))]
+pub(crate) struct Step {
+    pub hi: [i8; STEP],
+    pub lo: [i8; STEP],
+    pub scale: f32,
+    /// Sum of the values.
+    pub sum: f32,
+    /// Sums of the integers of each half.
+    pub sums: [i32; 2],
+}
+
+impl Step {
+    const ZERO: Self = Self { hi: [0; STEP], lo: [0; STEP], scale: 0.0, sum: 0.0, sums: [0; 2] };
+
+    /// Rounds 32 values. One that is not finite makes the scale NaN, and so every result.
+    #[inline(always)]
+    fn new(values: &[f32; STEP]) -> Self {
+        let bits = values.iter().fold(0, |most, value| (value.to_bits() & 0x7fff_ffff).max(most));
+        let most = f32::from_bits(bits);
+        if bits >= f32::INFINITY.to_bits() {
+            return Self { scale: f32::NAN, sum: f32::NAN, ..Self::ZERO };
+        }
+        if most < 1e-30 {
+            return Self::ZERO; // no weight makes a difference of so little
+        }
+        let factor = MOST / most;
+        let mut step = Self { scale: most / MOST, ..Self::ZERO };
+        for half in 0..2 {
+            for i in half * 16..half * 16 + 16 {
+                let q = (values[i] * factor).round_ties_even() as i32;
+                let hi = (q + 128) >> 8;
+                step.hi[i] = hi as i8;
+                step.lo[i] = (q - (hi << 8)) as i8;
+                step.sums[half] += q;
+            }
+        }
+        step.sum = step.scale * (step.sums[0] + step.sums[1]) as f32;
+        step
+    }
+}
+
+/// Columns in the form of one kind of kernel.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// For weights in blocks of integers.
+    Steps(Vec<Step>),
+    /// For plain weights, 16 values a step.
+    Floats(Vec<[f32; LANES]>),
+    /// For bf16 weights where the processor multiplies bf16: rounded, 32 values a step.
+    Bf16(Vec<[bf16; STEP]>),
+}
+
+/// Which form a weight type wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Steps,
+    Floats,
+    Bf16,
+}
+
+impl Kind {
+    pub(crate) fn of(dtype: Dtype, isa: Isa) -> Self {
+        match dtype {
+            Dtype::BF16 if isa == Isa::Avx512Bf16 => Self::Bf16,
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => Self::Floats,
+            _ => Self::Steps,
+        }
+    }
+}
+
+/// `count` columns of `len` values.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    pub form: Form,
+    pub count: usize,
+}
+
+impl Columns {
+    /// Brings `x`, `[count][len]`, into a form.
+    pub(crate) fn new(cpu: &Cpu, kind: Kind, x: &[f32], len: usize) -> Self {
+        let count = x.len() / len.max(1);
+        let form = match kind {
+            Kind::Steps => Form::Steps(fill(cpu, x, len, count, Step::ZERO, to_step)),
+            Kind::Floats => Form::Floats(fill(cpu, x, len, count, [0.0; LANES], |_, values| *values)),
+            Kind::Bf16 => {
+                Form::Bf16(fill(cpu, x, len, count, [bf16::ZERO; STEP], |_, values| values.map(bf16::from_f32)))
+            }
+        };
+        Self { form, count }
+    }
+}
+
+/// Steps in order, each of `N` values, by blocks of columns on all threads.
+fn fill<const N: usize, T: Copy + Send>(
+    cpu: &Cpu,
+    x: &[f32],
+    len: usize,
+    count: usize,
+    zero: T,
+    make: fn(Isa, &[f32; N]) -> T,
+) -> Vec<T> {
+    let steps = len.div_ceil(N);
+    let mut out = vec![zero; steps * count];
+    let isa = cpu.isa();
+    let shared = crate::shared::Disjoint::new(&mut out);
+    const STEPS: usize = 16; // a task
+    let tasks = if count < 8 { 1 } else { steps.div_ceil(STEPS) };
+    let size = if count < 8 { steps } else { STEPS };
+    cpu.pool.run(tasks, |task| {
+        for step in task * size..((task + 1) * size).min(steps) {
+            // SAFETY: a step is of one task.
+            #[allow(unsafe_code)]
+            let row = unsafe { shared.slice(step * count, count) };
+            for (column, place) in row.iter_mut().enumerate() {
+                let values = &x[column * len..][step * N..len.min((step + 1) * N)];
+                *place = match values.first_chunk::<N>() {
+                    Some(values) => make(isa, values),
+                    None => {
+                        let mut padded = [0.0; N];
+                        padded[..values.len()].copy_from_slice(values);
+                        make(isa, &padded)
+                    }
+                };
+            }
+        }
+    });
+    out
+}
+
+/// [`Step::new`], compiled for the instructions there are.
+fn to_step(isa: Isa, values: &[f32; STEP]) -> Step {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+        fn avx512(values: &[f32; STEP]) -> Step {
+            Step::new(values)
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2(values: &[f32; STEP]) -> Step {
+            Step::new(values)
+        }
+        if isa >= Isa::Avx512 {
+            // SAFETY: `Isa` values above the baseline exist only where the processor has them.
+            #[allow(unsafe_code)]
+            return unsafe { avx512(values) };
+        }
+        if isa == Isa::Avx2 {
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            return unsafe { avx2(values) };
+        }
+    }
+    let _ = isa;
+    Step::new(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_keeps_sixteen_bits_and_its_sums() {
+        let values: [f32; STEP] = std::array::from_fn(|i| ((i * 7919) % 101) as f32 - 50.0);
+        for isa in Isa::available() {
+            let step = to_step(isa, &values);
+            for (i, value) in values.iter().enumerate() {
+                let q = i32::from(step.hi[i]) * 256 + i32::from(step.lo[i]);
+                assert!((q as f32 * step.scale - value).abs() <= 50.0 / MOST, "{value}");
+            }
+            assert!((step.sum - values.iter().sum::<f32>()).abs() < 0.05);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_makes_the_scale_nan() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = [1.0; STEP];
+            values[17] = bad;
+            assert!(Step::new(&values).scale.is_nan());
+        }
+        assert_eq!(Step::new(&[1e-38; STEP]).scale, 0.0);
+        let most = Step::new(&[f32::MAX; STEP]);
+        assert!(most.scale.is_finite() && most.hi[0] == 127);
+    }
+}

@@ -1,0 +1,193 @@
+//! Products with packed weights: a stored matrix times one or many columns.
+//!
+//! Sixteen rows of the matrix are taken together, a *panel*. For each step of the inner dimension they are unpacked into
+//! registers, one row a lane, and go over all columns before the next step. So the same code serves one column (decode,
+//! bound by memory: unpacking has time) and hundreds (prefill: unpacking is paid once), and a result never depends on how
+//! many columns or threads there were. [`portable`] defines the results; [`avx512`](super::avx512) has the same for
+//! AVX-512, bit for bit, except that bf16 weights meet inputs rounded to bf16 where the processor multiplies these.
+
+pub(crate) mod columns;
+pub(crate) mod portable;
+pub(crate) mod rows;
+
+use bytes::Bytes;
+
+use self::columns::{Columns, Form, Kind, LANES};
+use self::rows::{Panel, Rows};
+use crate::cpu::{Cpu, Isa};
+use crate::dtype::Dtype;
+use crate::quant::KernelError;
+use crate::shared::Disjoint;
+
+/// Columns that go over a panel before it is left: their sums stay in the first cache.
+const COLUMNS: usize = 64;
+
+/// A matrix of weights as it is stored, `[rows, columns]`, rows contiguous.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    dtype: Dtype,
+    shape: [usize; 2],
+    order: Rows,
+    bytes: Bytes,
+}
+
+impl Matrix {
+    /// The matrix of `shape` in `bytes`, for instance of a mapped file.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if the bytes are not the matrix, or a row is not whole blocks.
+    pub fn new(dtype: Dtype, shape: [usize; 2], order: Rows, bytes: Bytes) -> Result<Self, KernelError> {
+        let [rows, columns] = shape;
+        let row = dtype.bytes(columns);
+        if row.and_then(|row| row.checked_mul(rows)) != Some(bytes.len()) || bytes.is_empty() {
+            return Err(KernelError::Length { dtype, bytes: bytes.len(), values: rows.saturating_mul(columns) });
+        }
+        Ok(Self { dtype, shape, order, bytes })
+    }
+
+    /// How the weights are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// `[rows, columns]`
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// The stored bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes of the rows `16 · index ..`, as they are stored.
+    fn panel(&self, index: usize) -> &[u8] {
+        let row = self.bytes.len() / self.shape[0];
+        let end = ((index + 1) * LANES).min(self.shape[0]);
+        &self.bytes[index * LANES * row..end * row]
+    }
+
+    /// Expands row `index` into `out`, `columns` values.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if `out` has another length.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, index: usize, out: &mut [f32]) -> Result<(), KernelError> {
+        assert!(index < self.shape[0], "row {index} of {}", self.shape[0]);
+        let size = self.bytes.len() / self.shape[0];
+        crate::dequantize(self.dtype, &self.bytes[self.order.stored(index) * size..][..size], out)
+    }
+}
+
+/// `x · Wᵀ` for each of several matrices of the same number of columns: `x` is `[n, columns]`, a result `[n, rows]`.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
+    let Some((first, _)) = products.first() else { return };
+    let [_, width] = first.shape;
+    let n = x.len() / width;
+    for (matrix, out) in products.iter() {
+        assert!(
+            x.len() == n * width && matrix.shape[1] == width && out.len() == n * matrix.shape[0],
+            "{n} columns of {width}, a matrix of {:?}, {} results",
+            matrix.shape,
+            out.len()
+        );
+    }
+    let mut forms: Vec<(Kind, Columns)> = Vec::new();
+    let jobs: Vec<Job> = products
+        .iter_mut()
+        .map(|(matrix, out)| {
+            let kind = Kind::of(matrix.dtype, cpu.isa());
+            let form = forms.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
+                forms.push((kind, Columns::new(cpu, kind, x, width)));
+                forms.len() - 1
+            });
+            Job { matrix, form, panels: matrix.shape[0].div_ceil(LANES), out: Disjoint::new(out) }
+        })
+        .collect();
+    let total: usize = jobs.iter().map(|job| job.panels).sum();
+    // Few tasks cost few hand-overs, many share the work evenly: about 16 for each thread, of one panel at least.
+    let size = (total / (16 * cpu.threads())).clamp(1, 32);
+    let groups: Vec<(usize, usize)> =
+        jobs.iter().enumerate().flat_map(|(j, job)| (0..job.panels).step_by(size).map(move |p| (j, p))).collect();
+    let blocks = n.div_ceil(COLUMNS);
+    cpu.pool.run(groups.len() * blocks, |task| {
+        let (job, first) = groups[task % groups.len()];
+        let job = &jobs[job];
+        let start = task / groups.len() * COLUMNS;
+        let count = COLUMNS.min(n - start);
+        let columns = &forms[job.form].1;
+        let mut sums = [[0.0; LANES]; COLUMNS];
+        let end = (first + size).min(job.panels);
+        for index in first..end {
+            let mut panel = Panel::new(&job.matrix.bytes, job.matrix.dtype, job.matrix.shape, job.matrix.order, index);
+            panel.next = if index + 1 < end {
+                job.matrix.panel(index + 1)
+            } else {
+                // Threads take tasks in turn.
+                let next = (task + cpu.threads()) % groups.len();
+                jobs[groups[next].0].matrix.panel(groups[next].1)
+            };
+            let sums = &mut sums[..count];
+            sums.fill([0.0; LANES]);
+            multiply(cpu.isa(), job.matrix.dtype, &panel, columns, start, sums);
+            let rows = LANES.min(job.matrix.shape[0] - index * LANES);
+            for (column, sums) in sums.iter().enumerate() {
+                // SAFETY: these rows of this column are of this task alone.
+                #[allow(unsafe_code)]
+                let out = unsafe { job.out.slice((start + column) * job.matrix.shape[0] + index * LANES, rows) };
+                out.copy_from_slice(&sums[..rows]);
+            }
+        }
+    });
+}
+
+/// A product, and where it goes.
+struct Job<'a> {
+    matrix: &'a Matrix,
+    form: usize,
+    panels: usize,
+    out: Disjoint<'a, f32>,
+}
+
+/// Adds a panel's products with the columns from `first` on to `out`.
+fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, out: &mut [[f32; LANES]]) {
+    assert!(first + out.len() <= x.count, "columns that are not there");
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY, of all calls: an `Isa` above the baseline is there only if the processor has it.
+        match (&x.form, isa) {
+            (Form::Steps(x_), Isa::Avx512 | Isa::Avx512Bf16) => {
+                #[allow(unsafe_code)]
+                return unsafe { crate::avx512::steps(dtype, panel, x_, x.count, first, out) };
+            }
+            (Form::Floats(x_), Isa::Avx512 | Isa::Avx512Bf16) => {
+                #[allow(unsafe_code)]
+                return unsafe { crate::avx512::floats(dtype, panel, x_, x.count, first, out) };
+            }
+            (Form::Bf16(x_), Isa::Avx512Bf16) => {
+                #[allow(unsafe_code)]
+                return unsafe { crate::avx512::bf16(panel, x_, x.count, first, out) };
+            }
+            (Form::Steps(x_), Isa::Avx2) => {
+                #[allow(unsafe_code)]
+                return unsafe { portable::avx2::steps(dtype, panel, x_, x.count, first, out) };
+            }
+            (Form::Floats(x_), Isa::Avx2) => {
+                #[allow(unsafe_code)]
+                return unsafe { portable::avx2::floats(dtype, panel, x_, x.count, first, out) };
+            }
+            _ => {}
+        }
+    }
+    let _ = isa;
+    match &x.form {
+        Form::Steps(x_) => portable::steps(dtype, panel, x_, x.count, first, out),
+        Form::Floats(x_) => portable::floats(dtype, panel, x_, x.count, first, out),
+        Form::Bf16(_) => unreachable!("columns of bf16 are made only for the instructions that take them"),
+    }
+}
