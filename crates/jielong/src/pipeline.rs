@@ -1,13 +1,15 @@
 //! A model ready to use: weights on a device, tokenizer, template, and the loop turned into text.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use jielong_core::{Event, Model, Request, Sampler, SamplerConfig, Step, StopReason, Token, generate};
-use jielong_llama::{KvCache, Llama, LoadOptions};
-use jielong_nn::device::{DeviceChoice, FloatDType};
+use jielong_kernels::{CacheType, Cpu, Dtype};
+use jielong_llama::{Compute, Config, KvCache, Llama, LoadOptions};
+use jielong_nn::device::{Device, DeviceChoice, FloatDType};
 
 use jielong_text::{Message, StopStrings, Template, Tokenizer};
 
@@ -20,8 +22,12 @@ use crate::sources::{self, LocalModel, NoProgress, SourceOptions};
 pub struct Settings {
     /// Where to.
     pub device: DeviceChoice,
-    /// Type of the weights; what is best on the device if `None`.
-    pub dtype: Option<FloatDType>,
+    /// Another type for the weights than that they are stored in; on a card bf16 if `None`.
+    pub dtype: Option<Dtype>,
+    /// Type of the cache on the CPU.
+    pub cache: CacheType,
+    /// Threads on the CPU; 0: one for each physical core.
+    pub threads: usize,
     /// Positions of the context; those of the model if `None`.
     pub context: Option<usize>,
 }
@@ -105,6 +111,45 @@ impl Outcome {
     }
 }
 
+impl Settings {
+    /// How the transformer is loaded on a device that was picked.
+    pub(crate) fn options(&self, device: Device, picked: DeviceChoice) -> Result<LoadOptions> {
+        let compute = match picked {
+            DeviceChoice::Cuda(_) => Compute::Burn { device, dtype: float(self.dtype)? },
+            _ => {
+                let cpu = Arc::new(Cpu::new(self.threads));
+                Compute::Kernels { cpu, dtype: self.dtype, cache: self.cache }
+            }
+        };
+        Ok(LoadOptions { compute, context: self.context })
+    }
+
+    /// A model of one of the published shapes in `configs/shapes.toml`, with random weights made in memory; bf16 unless
+    /// another type is set.
+    ///
+    /// # Errors
+    /// A shape that is not there, with those that are; a device that cannot be had.
+    pub fn random(&self, shape: &str) -> Result<Llama> {
+        let shapes: toml::Table = toml::from_str(include_str!("../../../configs/shapes.toml"))?;
+        let Some(config) = shapes.get(shape) else {
+            bail!("no shape is called `{shape}`; there are {}", shapes.keys().cloned().collect::<Vec<_>>().join(", "));
+        };
+        let config = Config::from_hf(serde_json::to_string(config)?.as_bytes())?;
+        let (device, picked) = self.device.open()?;
+        Ok(Llama::random(&config, &self.options(device, picked)?)?)
+    }
+}
+
+/// The type of weights on a card.
+fn float(dtype: Option<Dtype>) -> Result<FloatDType> {
+    Ok(match dtype {
+        None | Some(Dtype::BF16) => FloatDType::BF16,
+        Some(Dtype::F32) => FloatDType::F32,
+        Some(Dtype::F16) => FloatDType::F16,
+        Some(other) => bail!("{other} weights are computed on the CPU only; use f32, f16 or bf16, or --device cpu"),
+    })
+}
+
 impl Pipeline {
     /// Loads a model by name: an alias, a Hugging Face id, a folder or a GGUF file. What is not here yet is fetched.
     ///
@@ -123,8 +168,7 @@ impl Pipeline {
         let files = Files::open(local)?;
         let assets = files.assets().with_context(|| format!("cannot use {}", local.name))?;
         let (device, picked) = settings.device.open()?;
-        let dtype = settings.dtype.unwrap_or(picked.default_dtype());
-        let options = LoadOptions { device, dtype, context: settings.context };
+        let options = settings.options(device, picked)?;
         let model = match &files {
             Files::Folder(folder) => Llama::from_folder(folder, &options)?,
             Files::Gguf(gguf) => Llama::from_gguf(gguf, &options)?,

@@ -19,7 +19,7 @@ fn main() {
         let Some(len) = dtype.bytes(rows * columns) else { continue };
         // Halves and singles of a usual size, wherever a type has them: 0x2c.. as f16 is about 0.07, 0x3c.. as bf16 0.01.
         let upper = if dtype == Dtype::F16 || dtype.block_len() > 1 { 0x2c } else { 0x3c };
-        let bytes: Vec<u8> = (0..len).map(|i| if i % 2 == 1 { upper } else { (i * 40_503 >> 7) as u8 }).collect();
+        let bytes: Vec<u8> = (0..len).map(|i| if i % 2 == 1 { upper } else { ((i * 40_503) >> 7) as u8 }).collect();
         let Ok(matrix) = Matrix::new(dtype, [rows, columns], Rows::AsStored, bytes.into()) else { continue };
         let read = bandwidth(&cpu);
         let one = time(&cpu, &matrix, 1, 15);

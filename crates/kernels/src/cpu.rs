@@ -1,8 +1,10 @@
 //! The processor as the kernels use it: its threads, and the best instructions it has.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use crate::pool::Pool;
+use crate::shared::Disjoint;
 
 /// Sets of instructions that kernels are written or compiled for, the best last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +81,29 @@ impl Cpu {
     /// The same with other instructions; `None` if the processor does not have them.
     pub fn with_isa(threads: usize, isa: Isa) -> Option<Self> {
         Isa::available().contains(&isa).then(|| Self { isa, ..Self::new(threads) })
+    }
+
+    /// Calls `work` for each row of `width` bytes of `out`, on all threads.
+    ///
+    /// # Errors
+    /// One of those that `work` returned.
+    pub fn rows<E: Send>(
+        &self,
+        out: &mut [u8],
+        width: usize,
+        work: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
+        let rows = out.len().checked_div(width).unwrap_or(0);
+        let (out, failed) = (Disjoint::new(out), Mutex::new(None));
+        self.pool.run(rows, |row| {
+            // SAFETY: a row is of one task.
+            #[allow(unsafe_code)]
+            let out = unsafe { out.slice(row * width, width) };
+            if let Err(error) = work(row, out) {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// The instructions in use.

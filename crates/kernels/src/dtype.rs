@@ -1,6 +1,7 @@
 //! Types that weights are stored in, under GGML's names.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// How the values of a weight are stored: one by one, or in blocks that share scales.
 #[allow(non_camel_case_types)]
@@ -79,6 +80,17 @@ impl Dtype {
         (len / self.block_len()).checked_mul(self.block_bytes())
     }
 
+    /// This type, or what llama.cpp puts in its place where a row of `width` values is not whole blocks of it.
+    pub const fn fitting(self, width: usize) -> Self {
+        match self {
+            _ if width.is_multiple_of(self.block_len()) => self,
+            Self::Q4_K => Self::Q5_0.fitting(width),
+            Self::Q5_K => Self::Q5_1.fitting(width),
+            Self::Q6_K => Self::Q8_0.fitting(width),
+            _ => Self::F16,
+        }
+    }
+
     /// GGML's name, such as `Q4_K`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -95,6 +107,25 @@ impl Dtype {
             Self::Q6_K => "Q6_K",
         }
     }
+}
+
+impl FromStr for Dtype {
+    type Err = UnknownDtype;
+
+    /// GGML's name in either case.
+    fn from_str(name: &str) -> Result<Self, UnknownDtype> {
+        Self::ALL
+            .into_iter()
+            .find(|d| d.name().eq_ignore_ascii_case(name))
+            .ok_or_else(|| UnknownDtype { name: name.into() })
+    }
+}
+
+/// Not the name of a type of weights.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no type of weights is called `{name}`; use {}", Dtype::ALL.map(|d| d.name().to_ascii_lowercase()).join(", "))]
+pub struct UnknownDtype {
+    name: String,
 }
 
 impl fmt::Display for Dtype {

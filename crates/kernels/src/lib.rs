@@ -21,10 +21,10 @@ mod quant;
 mod quantize;
 mod shared;
 
-pub use attention::{Attention, CacheType, KvStore, attend};
+pub use attention::{Attention, CacheType, KvStore, UnknownCacheType, attend};
 pub use bandwidth::bandwidth;
 pub use cpu::{Cpu, Isa, default_threads};
-pub use dtype::Dtype;
+pub use dtype::{Dtype, UnknownDtype};
 pub use layers::{Gate, gated, rms_norm, rotate};
 pub use mapped::MappedFile;
 pub use matmul::rows::Rows;

@@ -260,7 +260,11 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        pool.run(5, |_| pool.run(3, |task| drop(sum.fetch_add(task, Ordering::Relaxed))));
+                        pool.run(5, |_| {
+                            pool.run(3, |task| {
+                                sum.fetch_add(task, Ordering::Relaxed);
+                            });
+                        });
                     }
                 });
             }
@@ -276,7 +280,9 @@ mod tests {
         }));
         assert!(bad.is_err());
         let count = AtomicUsize::new(0);
-        pool.run(64, |_| drop(count.fetch_add(1, Ordering::Relaxed)));
+        pool.run(64, |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
         assert_eq!(count.into_inner(), 64);
     }
 }

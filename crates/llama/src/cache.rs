@@ -1,29 +1,36 @@
 //! Keys and values of what was read so far: the state of one generation, owned by the caller.
 //!
-//! Each layer holds two tensors `[1, kv_heads, slots, head_dim]` whose first `len` slots are filled. Slots double when they
-//! run out, up to the context, so that a short chat never pays for a long context and a step allocates nothing. Writing is
-//! in place; truncating only lowers `len`.
+//! Slots double when they run out, up to the context, so that a short chat never pays for a long context and a step
+//! allocates nothing. Writing is in place; truncating only lowers `len`. Where kernels compute, a layer is a [`KvStore`] in
+//! the layout they read; elsewhere it is two tensors `[1, kv_heads, slots, head_dim]`.
 
-use burn::tensor::{DType, Device, Tensor, s};
+use burn::tensor::{Tensor, s};
 use jielong_core::State;
+use jielong_kernels::KvStore;
 
 /// Slots of a fresh cache.
-const FIRST_SLOTS: usize = 256;
+pub(crate) const FIRST_SLOTS: usize = 256;
 
 /// Keys and values of all layers.
 #[derive(Debug)]
 pub struct KvCache {
-    layers: Vec<(Tensor<4>, Tensor<4>)>, // keys, values: [1, kv, slots, d]
+    layers: Layers,
     len: usize,
     slots: usize,
     context: usize,
 }
 
+/// The layers, in the form of whoever computes.
+#[derive(Debug)]
+pub(crate) enum Layers {
+    Tensors(Vec<(Tensor<4>, Tensor<4>)>), // keys, values: [1, kv, slots, d]
+    Stores(Vec<KvStore>),
+}
+
 impl KvCache {
-    pub(crate) fn new(layers: usize, kv_heads: usize, head_dim: usize, context: usize, on: (&Device, DType)) -> Self {
-        let slots = FIRST_SLOTS.min(context);
-        let empty = || Tensor::<4>::zeros([1, kv_heads, slots, head_dim], (on.0, on.1));
-        Self { layers: (0..layers).map(|_| (empty(), empty())).collect(), len: 0, slots, context }
+    /// Empty layers of `slots` slots each, that may grow to `context`.
+    pub(crate) fn new(layers: Layers, slots: usize, context: usize) -> Self {
+        Self { layers, len: 0, slots, context }
     }
 
     /// Positions that can be held at most.
@@ -38,17 +45,20 @@ impl KvCache {
             return;
         }
         let slots = needed.next_power_of_two().min(self.context);
-        for (keys, values) in &mut self.layers {
-            for tensor in [keys, values] {
-                let [one, kv, _, d] = tensor.dims();
-                let filled = self.len;
-                tensor.inplace(|old| {
-                    let new = Tensor::<4>::zeros([one, kv, slots, d], (&old.device(), old.dtype()));
-                    match filled {
-                        0 => new,
-                        n => new.slice_assign(s![.., .., 0..n, ..], old.narrow(2, 0, n)),
-                    }
-                });
+        match &mut self.layers {
+            Layers::Stores(stores) => stores.iter_mut().for_each(|store| store.grow(slots)),
+            Layers::Tensors(layers) => {
+                for tensor in layers.iter_mut().flat_map(|(keys, values)| [keys, values]) {
+                    let [one, kv, _, d] = tensor.dims();
+                    let filled = self.len;
+                    tensor.inplace(|old| {
+                        let new = Tensor::<4>::zeros([one, kv, slots, d], (&old.device(), old.dtype()));
+                        match filled {
+                            0 => new,
+                            n => new.slice_assign(s![.., .., 0..n, ..], old.narrow(2, 0, n)),
+                        }
+                    });
+                }
             }
         }
         self.slots = slots;
@@ -59,11 +69,18 @@ impl KvCache {
     pub(crate) fn append(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>, from: usize) -> (Tensor<4>, Tensor<4>) {
         let start = self.len;
         let end = start + k.dims()[2];
-        let (keys, values) = &mut self.layers[layer];
+        let Layers::Tensors(layers) = &mut self.layers else { unreachable!("a cache of tensors") };
+        let (keys, values) = &mut layers[layer];
         keys.inplace(|t| t.slice_assign(s![.., .., start..end, ..], k));
         values.inplace(|t| t.slice_assign(s![.., .., start..end, ..], v));
         let seen = |t: &Tensor<4>| t.clone().narrow(2, from, end - from);
         (seen(keys), seen(values)) // [1, kv, end - from, d]
+    }
+
+    /// The store of a layer.
+    pub(crate) fn store(&mut self, layer: usize) -> &mut KvStore {
+        let Layers::Stores(stores) = &mut self.layers else { unreachable!("a cache of stores") };
+        &mut stores[layer]
     }
 
     pub(crate) fn advance(&mut self, count: usize) {
@@ -83,14 +100,15 @@ impl State for KvCache {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Tolerance;
+    use burn::tensor::{Device, Tolerance};
 
     use super::*;
 
     #[test]
     fn slots_double_and_keep_what_they_hold() {
         let device = Device::flex();
-        let mut cache = KvCache::new(1, 2, 4, 3000, (&device, DType::F32));
+        let empty = || Tensor::<4>::zeros([1, 2, 256, 4], &device);
+        let mut cache = KvCache::new(Layers::Tensors(vec![(empty(), empty())]), 256, 3000);
         let mut all: Option<Tensor<4>> = None;
         for (index, count) in [1, 255, 1, 300, 44, 1500].into_iter().enumerate() {
             cache.reserve(count);

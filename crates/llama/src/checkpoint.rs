@@ -5,7 +5,9 @@
 //! [`places`] resolves all of them, or reports everything that is wrong at once.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
+use jielong_kernels::Rows;
 use jielong_nn::weights::{TensorView, Weights};
 
 use crate::config::{Config, NormPlacement, QkNorm};
@@ -28,6 +30,21 @@ pub(crate) struct Place {
     pub shape: Vec<usize>,
     /// Rows are stored as interleaved rotary pairs, in this many heads.
     pub interleaved: Option<usize>,
+}
+
+impl Place {
+    /// Its rows in the stored matrix.
+    pub(crate) fn rows(&self) -> Range<usize> {
+        self.first_row..self.first_row + self.shape[0]
+    }
+
+    /// In which order these are stored.
+    pub(crate) fn order(&self) -> Rows {
+        match self.interleaved {
+            Some(heads) => Rows::Interleaved { head: self.shape[0] / heads },
+            None => Rows::AsStored,
+        }
+    }
 }
 
 /// How a file names its tensors.

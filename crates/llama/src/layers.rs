@@ -1,30 +1,14 @@
-//! The parts a block is made of: linear layer, RMSNorm, gated feed-forward layer, mixture of experts.
+//! The parts a block is made of: RMSNorm, gated feed-forward layer, mixture of experts. Each is written in tensors; given a
+//! [`Cpu`], its heavy part is one custom operation of the kernels.
 
 use burn::module::{Module, Param};
 use burn::tensor::{FloatDType, Int, Tensor, TensorData, activation};
 
+use jielong_kernels::{Cpu, Gate, gated, rms_norm};
+use jielong_nn::cpu::{self, Values};
+
 use crate::config::{Activation, Experts, NormGain};
-
-/// `x · Wᵀ + b` with the weight as Hugging Face stores it.
-#[derive(Module, Debug)]
-pub(crate) struct Linear {
-    pub(crate) weight: Param<Tensor<2>>, // [out, in]
-    pub(crate) bias: Option<Param<Tensor<1>>>,
-}
-
-impl Linear {
-    /// `[b, t, in]` → `[b, t, out]`
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [b, t, width] = x.dims();
-        let weight = self.weight.val();
-        let [out, _] = weight.dims();
-        let y = x.reshape([b * t, width]).matmul(weight.transpose()).reshape([b, t, out]);
-        match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
-            None => y,
-        }
-    }
-}
+use crate::linear::{Linear, together};
 
 /// Root mean square norm over the last dimension (Zhang & Sennrich 2019), computed in f32.
 #[derive(Module, Debug)]
@@ -43,7 +27,14 @@ impl RmsNorm {
         Self { weight: Param::from_tensor(weight), eps }
     }
 
-    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>, on: Option<&Cpu>) -> Tensor<D> {
+        if let Some(cpu) = on {
+            let shape = x.dims();
+            let (x, weight) = (Values::of(x), Values::of(self.weight.val()));
+            let mut out = vec![0.0; x.as_slice().len()];
+            rms_norm(cpu, x.as_slice(), weight.as_slice(), self.eps as f32, &mut out);
+            return cpu::tensor(out, shape);
+        }
         let dtype = x.dtype();
         let x = x.cast(FloatDType::F32);
         let mean_square = (x.clone() * x.clone()).mean_dim(D - 1);
@@ -63,14 +54,32 @@ pub(crate) struct Mlp {
 }
 
 impl Mlp {
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = self.gate.forward(x.clone());
-        let gate = match self.activation {
-            Activation::Silu => activation::silu(gate),
-            Activation::Gelu => activation::gelu(gate),
-            Activation::GeluTanh => activation::gelu_approximate(gate),
+    fn bytes(&self) -> usize {
+        [&self.gate, &self.up, &self.down].iter().map(|linear| linear.weight.bytes()).sum()
+    }
+
+    pub(crate) fn forward(&self, x: Tensor<3>, on: Option<&Cpu>) -> Tensor<3> {
+        let [gate, up] = together([&self.gate, &self.up], x, on);
+        let kernel = match self.activation {
+            Activation::Silu => Some(Gate::Silu),
+            Activation::GeluTanh => Some(Gate::GeluTanh),
+            Activation::Gelu => None,
         };
-        self.down.forward(gate * self.up.forward(x))
+        let hidden = match (on, kernel) {
+            (Some(cpu), Some(kernel)) => {
+                let up = Values::of(up);
+                cpu::update(gate, |gate| gated(cpu, kernel, gate, up.as_slice()))
+            }
+            _ => {
+                let gate = match self.activation {
+                    Activation::Silu => activation::silu(gate),
+                    Activation::Gelu => activation::gelu(gate),
+                    Activation::GeluTanh => activation::gelu_approximate(gate),
+                };
+                gate * up
+            }
+        };
+        self.down.forward(hidden, on)
     }
 }
 
@@ -84,10 +93,10 @@ pub(crate) struct Mixture {
 }
 
 impl Mixture {
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, on: Option<&Cpu>) -> Tensor<3> {
         let [b, t, width] = x.dims();
         let (device, dtype) = (x.device(), x.dtype());
-        let scores = activation::softmax(self.router.forward(x.clone()).cast(FloatDType::F32), 2);
+        let scores = activation::softmax(self.router.forward(x.clone(), on).cast(FloatDType::F32), 2);
         let (top, chosen) = scores.reshape([b * t, self.sizes.count]).topk_with_indices(self.sizes.per_token, 1);
         let top = if self.sizes.normalize { top.clone() / top.sum_dim(1) } else { top };
         let chosen: Vec<i64> = chosen.into_data().iter::<i64>().collect();
@@ -105,7 +114,7 @@ impl Mixture {
             let ids = |v: Vec<i64>| Tensor::<1, Int>::from_data(TensorData::new(v, [count]), &device);
             let tokens = ids(tokens);
             let share = flat.clone().select(0, ids(slots)).cast(dtype).reshape([count, 1]);
-            let y = expert.forward(x.clone().select(0, tokens.clone()).unsqueeze()).squeeze_dim::<2>(0);
+            let y = expert.forward(x.clone().select(0, tokens.clone()).unsqueeze(), on).squeeze_dim::<2>(0);
             out = out.select_assign(0, tokens, y * share, burn::tensor::IndexingUpdateOp::Add);
         }
         out.reshape([b, t, width])
@@ -123,10 +132,21 @@ pub(crate) enum FeedForward {
 }
 
 impl FeedForward {
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    /// Bytes of the weights that one token reads.
+    pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Dense(mlp) => mlp.forward(x),
-            Self::Sparse(mixture) => mixture.forward(x),
+            Self::Dense(mlp) => mlp.bytes(),
+            Self::Sparse(Mixture { router, experts, sizes }) => {
+                let each = experts.first().map_or(0, Mlp::bytes);
+                router.weight.bytes() + each * sizes.per_token
+            }
+        }
+    }
+
+    pub(crate) fn forward(&self, x: Tensor<3>, on: Option<&Cpu>) -> Tensor<3> {
+        match self {
+            Self::Dense(mlp) => mlp.forward(x, on),
+            Self::Sparse(mixture) => mixture.forward(x, on),
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, FloatDType, Tensor};
-use jielong_nn::load::{self, Rows};
+use burn::tensor::{Device, Distribution, FloatDType, Tensor};
+use jielong_kernels::{CacheType, Cpu, Dtype};
+use jielong_nn::load;
 use jielong_nn::weights::{Weights, WeightsError};
 
 use crate::attention::{Attention, Shape};
@@ -13,17 +15,68 @@ use crate::checkpoint::{Naming, Place, block_norms, places, tensors};
 use crate::config::{Config, ConfigError, QkNorm};
 use crate::gguf::{Gguf, GgufError};
 use crate::hf::GenerationConfig;
-use crate::layers::{FeedForward, Linear, Mixture, Mlp, RmsNorm};
+use crate::layers::{FeedForward, Mixture, Mlp, RmsNorm};
+use crate::linear::{Linear, Weight};
 use crate::model::{Block, Llama, Residual};
 use crate::rope::Rope;
+
+/// Who computes, and in which types.
+#[derive(Clone, Debug)]
+pub enum Compute {
+    /// The kernels of the CPU, with weights as they are stored: mapped, not copied.
+    Kernels {
+        /// Threads and instructions.
+        cpu: Arc<Cpu>,
+        /// Another type for all matrices, made while loading.
+        dtype: Option<Dtype>,
+        /// Type of the cache.
+        cache: CacheType,
+    },
+    /// Burn's own operations, with weights and cache of one type.
+    Burn {
+        /// Where.
+        device: Device,
+        /// Type of weights and cache.
+        dtype: FloatDType,
+    },
+}
+
+impl Compute {
+    /// The kernels on all cores, weights as they are stored, an exact cache.
+    pub fn kernels() -> Self {
+        Self::Kernels { cpu: Arc::new(Cpu::new(0)), dtype: None, cache: CacheType::F32 }
+    }
+
+    /// The processor, where its kernels compute.
+    pub(crate) fn cpu(&self) -> Option<&Cpu> {
+        match self {
+            Self::Kernels { cpu, .. } => Some(cpu),
+            Self::Burn { .. } => None,
+        }
+    }
+
+    /// Where the tensors are.
+    pub(crate) fn device(&self) -> Device {
+        match self {
+            Self::Kernels { .. } => Device::flex(),
+            Self::Burn { device, .. } => device.clone(),
+        }
+    }
+
+    /// Type of the tensors.
+    fn float(&self) -> FloatDType {
+        match self {
+            Self::Kernels { .. } => FloatDType::F32,
+            Self::Burn { dtype, .. } => *dtype,
+        }
+    }
+}
 
 /// How to load.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Where to.
-    pub device: Device,
-    /// Type of weights and cache on the device.
-    pub dtype: FloatDType,
+    /// Who computes.
+    pub compute: Compute,
     /// Positions a state may hold; [`Config::default_context`] if `None`.
     pub context: Option<usize>,
 }
@@ -106,8 +159,21 @@ impl Llama {
         let places = places(&config, weights, naming)
             .map_err(|problems| LoadError::Mismatch { path: path.to_path_buf(), problems })?;
         let names = tensors(&config).into_iter().map(|spec| spec.name);
-        let source = Source { places: names.zip(places).collect(), config: &config, options };
-        source.model(context).map_err(LoadError::from)
+        let origins = names.zip(places.into_iter().map(Origin::Stored)).collect();
+        Source { origins, config: &config, options }.model(context).map_err(LoadError::from)
+    }
+
+    /// A model of this shape with random weights, made in memory: for measuring, without a checkpoint.
+    ///
+    /// # Errors
+    /// [`LoadError::Context`], as [`Llama::from_folder`].
+    pub fn random(config: &Config, options: &LoadOptions) -> Result<Self, LoadError> {
+        let context = options.context.unwrap_or(config.default_context());
+        if context > config.context || context == 0 {
+            return Err(LoadError::Context { asked: context, max: config.context });
+        }
+        let origins = tensors(config).into_iter().map(|spec| (spec.name, Origin::Random(spec.shape))).collect();
+        Source { origins, config, options }.model(context).map_err(LoadError::from)
     }
 }
 
@@ -139,9 +205,16 @@ pub fn read_generation(folder: &Path) -> Result<GenerationConfig, LoadError> {
     }
 }
 
+/// Where a weight comes from.
+enum Origin {
+    Stored(Place),
+    /// A shape.
+    Random(Vec<usize>),
+}
+
 /// Makes tensors of the weights by their Hugging Face names.
 struct Source<'a> {
-    places: HashMap<String, Place>,
+    origins: HashMap<String, Origin>,
     config: &'a Config,
     options: &'a LoadOptions,
 }
@@ -149,15 +222,17 @@ struct Source<'a> {
 impl Source<'_> {
     fn model(&self, context: usize) -> Result<Llama, WeightsError> {
         let c = self.config;
-        let rope = |rope| Rope::new(rope, context, &self.options.device);
+        let device = self.options.compute.device();
+        let rope = |rope| Rope::new(rope, context, &device);
         Ok(Llama {
-            embedding: Param::from_tensor(self.tensor("model.embed_tokens.weight")?),
+            embedding: self.weight("model.embed_tokens.weight")?,
             blocks: (0..c.depth()).map(|i| self.block(i)).collect::<Result<_, _>>()?,
             norm: self.norm("model.norm")?,
             head: if c.tied { None } else { Some(self.linear("lm_head")?) },
             config: c.clone(),
             ropes: c.ropes.iter().map(rope).collect(),
             context,
+            compute: self.options.compute.clone(),
         })
     }
 
@@ -216,17 +291,33 @@ impl Source<'_> {
     /// A linear layer, with the bias if the config has one there.
     fn linear(&self, name: &str) -> Result<Linear, WeightsError> {
         let bias = format!("{name}.bias");
-        let bias = if self.places.contains_key(&bias) { Some(Param::from_tensor(self.tensor(&bias)?)) } else { None };
-        Ok(Linear { weight: Param::from_tensor(self.tensor(&format!("{name}.weight"))?), bias })
+        let bias = if self.origins.contains_key(&bias) { Some(Param::from_tensor(self.tensor(&bias)?)) } else { None };
+        Ok(Linear { weight: self.weight(&format!("{name}.weight"))?, bias })
+    }
+
+    /// A matrix, in the form of whoever computes.
+    fn weight(&self, name: &str) -> Result<Weight, WeightsError> {
+        let Compute::Kernels { cpu, dtype, .. } = &self.options.compute else {
+            return Ok(Weight::Dense(Param::from_tensor(self.tensor(name)?)));
+        };
+        let matrix = match &self.origins[name] {
+            Origin::Stored(place) => load::matrix(&place.view, place.rows(), place.order(), *dtype, cpu)?,
+            Origin::Random(shape) => load::random_matrix([shape[0], shape[1]], dtype.unwrap_or(Dtype::BF16)),
+        };
+        Ok(Weight::packed(matrix))
     }
 
     fn tensor<const D: usize>(&self, name: &str) -> Result<Tensor<D>, WeightsError> {
-        let place = &self.places[name];
-        let order = match place.interleaved {
-            Some(heads) => Rows::Interleaved { heads },
-            None => Rows::AsStored,
-        };
-        let rows = place.first_row..place.first_row + place.shape[0];
-        load::tensor(&place.view, rows, order, &self.options.device, self.options.dtype)
+        let compute = &self.options.compute;
+        match &self.origins[name] {
+            Origin::Stored(place) => {
+                load::tensor(&place.view, place.rows(), place.order(), &compute.device(), compute.float())
+            }
+            Origin::Random(shape) => {
+                let options = (&compute.device(), compute.float().into());
+                let dims: [usize; D] = std::array::from_fn(|i| shape[i]);
+                Ok(Tensor::random(dims, Distribution::Normal(0.0, load::SPREAD), options))
+            }
+        }
     }
 }

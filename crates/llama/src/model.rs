@@ -3,14 +3,17 @@
 //! Ids `[t]` → embedding `[1, t, hidden]` → blocks, each `x + attention(norm(x))`, then `x + feed_forward(norm(x))` →
 //! norm → head `[t, vocabulary]`. A [`Llama`] never changes: what was read is in the caller's [`KvCache`].
 
-use burn::module::{Module, Param};
-use burn::tensor::{FloatDType, Int, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{DType, FloatDType, Tensor};
 use jielong_core::{Logits, Model, ModelError, State, Token, check_tokens};
+use jielong_kernels::{Cpu, KvStore};
 
-use crate::attention::{Attention, Sight};
-use crate::cache::KvCache;
+use crate::attention::{Attention, Sight, Step};
+use crate::cache::{FIRST_SLOTS, KvCache, Layers};
 use crate::config::Config;
-use crate::layers::{FeedForward, Linear, RmsNorm};
+use crate::layers::{FeedForward, RmsNorm};
+use crate::linear::{Linear, Weight, project};
+use crate::load::Compute;
 use crate::rope::Rope;
 
 /// Positions computed in one pass when all logits are wanted.
@@ -19,7 +22,7 @@ const CHUNK: usize = 512;
 /// A transformer with its weights on a device.
 #[derive(Module, Debug)]
 pub struct Llama {
-    pub(crate) embedding: Param<Tensor<2>>, // [vocab, hidden]
+    pub(crate) embedding: Weight, // [vocab, hidden]
     pub(crate) blocks: Vec<Block>,
     pub(crate) norm: RmsNorm,
     pub(crate) head: Option<Linear>, // the embedding if tied
@@ -29,6 +32,8 @@ pub struct Llama {
     pub(crate) ropes: Vec<Rope>,
     #[module(skip)]
     pub(crate) context: usize,
+    #[module(skip)]
+    pub(crate) compute: Compute,
 }
 
 /// One layer of attention and one feed-forward layer, each with its residual.
@@ -49,14 +54,14 @@ pub(crate) struct Residual<L: Module> {
 
 impl<L: Module> Residual<L> {
     /// `x + scale · after(layer(before(x)))`
-    fn forward(&self, x: Tensor<3>, run: impl FnOnce(&L, Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, on: Option<&Cpu>, run: impl FnOnce(&L, Tensor<3>) -> Tensor<3>) -> Tensor<3> {
         let input = match &self.before {
-            Some(norm) => norm.forward(x.clone()),
+            Some(norm) => norm.forward(x.clone(), on),
             None => x.clone(),
         };
         let output = run(&self.layer, input);
         let output = match &self.after {
-            Some(norm) => norm.forward(output),
+            Some(norm) => norm.forward(output, on),
             None => output,
         };
         if self.scale == 1.0 { x + output } else { x + output * self.scale }
@@ -76,9 +81,28 @@ impl Llama {
         &self.config
     }
 
-    /// The type that weights and cache have.
-    pub fn dtype(&self) -> FloatDType {
-        self.embedding.val().dtype().into()
+    /// How it is computed.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// Bytes of weights that one token reads: every matrix once, of a mixture the experts it goes through, of the embedding
+    /// nothing unless it is the head too.
+    pub fn bytes_per_token(&self) -> u64 {
+        let head = self.head.as_ref().map_or(&self.embedding, |head| &head.weight);
+        let blocks = self.blocks.iter().map(|block| block.attention.layer.bytes() + block.feed_forward.layer.bytes());
+        (head.bytes() + blocks.sum::<usize>()) as u64
+    }
+
+    /// Bytes of keys and values that one token reads with `positions` before it.
+    pub fn cache_bytes(&self, positions: usize) -> u64 {
+        let c = &self.config;
+        let row = match &self.compute {
+            Compute::Kernels { cache, .. } => cache.bytes(c.head_dim),
+            Compute::Burn { dtype, .. } => DType::from(*dtype).size() * c.head_dim,
+        };
+        let seen = c.layers.iter().map(|layer| layer.window.map_or(positions, |window| window.min(positions)));
+        (seen.sum::<usize>() * 2 * c.kv_heads * row) as u64
     }
 
     /// Appends `tokens` to the state and returns the logits after each of them, one row of `vocab_size` values a token.
@@ -103,12 +127,10 @@ impl Llama {
 
     fn forward(&self, tokens: &[Token], state: &mut KvCache, rows: Rows) -> Result<Vec<f32>, ModelError> {
         let (start, t) = (state.len(), tokens.len());
+        let (on, device) = (self.compute.cpu(), self.compute.device());
         state.reserve(t);
-        let ids: Vec<i64> = tokens.iter().map(|t| i64::from(t.0)).collect();
-        let embedding = self.embedding.val();
-        let device = embedding.device();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [t]), &device);
-        let mut x = embedding.clone().select(0, ids).unsqueeze::<3>(); // [1, t, hidden]
+        let ids: Vec<u32> = tokens.iter().map(|token| token.0).collect();
+        let mut x = self.embedding.rows(&ids).unsqueeze::<3>(); // [1, t, hidden]
         if self.config.embedding_scale != 1.0 {
             x = x * self.config.embedding_scale;
         }
@@ -116,12 +138,16 @@ impl Llama {
         let mut sights: Vec<(Option<usize>, Sight)> = Vec::new(); // one for each kind of window
         for (index, (block, layer)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
             if !sights.iter().any(|(window, _)| *window == layer.window) {
-                sights.push((layer.window, Sight::new(start, t, layer.window, &device)));
+                let sight = match on {
+                    Some(_) => Sight::window(layer.window),
+                    None => Sight::new(start, t, layer.window, &device),
+                };
+                sights.push((layer.window, sight));
             }
             let Some((_, sight)) = sights.iter().find(|(window, _)| *window == layer.window) else { continue };
-            let angles = layer.rope.map(|rope| &angles[rope]);
-            x = block.attention.forward(x, |a, x| a.forward(x, angles, sight, state, index));
-            x = block.feed_forward.forward(x, FeedForward::forward);
+            let step = Step { angles: layer.rope.map(|rope| &angles[rope]), sight, layer: index, on };
+            x = block.attention.forward(x, on, |attention, x| attention.forward(x, step, state));
+            x = block.feed_forward.forward(x, on, |layer, x| layer.forward(x, on));
         }
         state.advance(t);
         if rows == Rows::Last {
@@ -132,10 +158,11 @@ impl Llama {
 
     /// The head: `[1, t, hidden]` → logits `[1, t, vocab]` in f32.
     fn project(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.norm.forward(x);
+        let on = self.compute.cpu();
+        let x = self.norm.forward(x, on);
         let logits = match &self.head {
-            Some(head) => head.forward(x),
-            None => Linear { weight: self.embedding.clone(), bias: None }.forward(x),
+            Some(head) => head.forward(x, on),
+            None => project(&self.embedding, x, on),
         };
         let logits = logits.cast(FloatDType::F32);
         let logits = if self.config.logit_scale == 1.0 { logits } else { logits * self.config.logit_scale };
@@ -159,9 +186,17 @@ impl Model for Llama {
 
     fn new_state(&self) -> Result<KvCache, ModelError> {
         let Config { kv_heads, head_dim, .. } = self.config;
-        let embedding = self.embedding.val();
-        let on = (&embedding.device(), embedding.dtype());
-        Ok(KvCache::new(self.config.depth(), kv_heads, head_dim, self.context, on))
+        let (depth, slots) = (self.config.depth(), FIRST_SLOTS.min(self.context));
+        let layers = match &self.compute {
+            Compute::Kernels { cache, .. } => {
+                Layers::Stores((0..depth).map(|_| KvStore::new(*cache, kv_heads, head_dim, slots)).collect())
+            }
+            Compute::Burn { device, dtype } => {
+                let empty = || Tensor::<4>::zeros([1, kv_heads, slots, head_dim], (device, (*dtype).into()));
+                Layers::Tensors((0..depth).map(|_| (empty(), empty())).collect())
+            }
+        };
+        Ok(KvCache::new(layers, slots, self.context))
     }
 
     fn next(&self, tokens: &[Token], state: &mut KvCache) -> Result<Logits, ModelError> {

@@ -5,6 +5,7 @@
 //! the result by an attention factor, so [`RopeConfig`] is reduced to [`Rope`] once, at load.
 
 use burn::tensor::{Device, Int, Tensor};
+use jielong_nn::cpu::Values;
 use serde::Serialize;
 
 use crate::config::{ConfigError, unsupported};
@@ -199,7 +200,7 @@ pub(crate) struct Rope {
 /// Cosines and sines of one run of positions, shared by all layers of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct Angles {
-    cos: Tensor<4>, // [1, 1, t, dim/2]
+    cos: Tensor<4>, // [1, t, 1, dim/2]
     sin: Tensor<4>,
 }
 
@@ -213,13 +214,18 @@ impl Rope {
     pub(crate) fn angles(&self, start: usize, count: usize) -> Angles {
         let range = start as i64..(start + count) as i64;
         let positions = Tensor::<1, Int>::arange(range, &self.frequencies.device()).float().unsqueeze_dim::<2>(1);
-        let angles = (positions * self.frequencies.clone()).unsqueeze::<4>(); // [1, 1, t, dim/2]
+        let angles = (positions * self.frequencies.clone()).unsqueeze_dims::<4>(&[0, 2]); // [1, t, 1, dim/2]
         Angles { cos: angles.clone().cos() * self.factor, sin: angles.sin() * self.factor }
     }
 }
 
 impl Angles {
-    /// Rotates queries or keys `[b, heads, t, head_dim]`; values beyond the rotated ones pass unchanged.
+    /// Cosines and sines, `[t, dim/2]`, where they are on the CPU.
+    pub(crate) fn values(&self) -> (Values, Values) {
+        (Values::of(self.cos.clone()), Values::of(self.sin.clone()))
+    }
+
+    /// Rotates queries or keys `[b, t, heads, head_dim]`; values beyond the rotated ones pass unchanged.
     pub(crate) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, _, head_dim] = x.dims();
         let half = self.cos.dims()[3];

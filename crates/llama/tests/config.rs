@@ -4,8 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, FloatDType};
-use jielong_llama::{Config, Llama, LoadOptions};
+use jielong_llama::{Compute, Config, Llama, LoadOptions};
 use serde_json::{Value, json};
 
 fn tiny(name: &str) -> PathBuf {
@@ -96,7 +95,7 @@ fn both_published_forms_of_a_config_are_the_same_model() {
 }
 
 fn load(folder: &Path) -> Result<Llama, String> {
-    let options = LoadOptions { device: Device::flex(), dtype: FloatDType::F32, context: None };
+    let options = LoadOptions { compute: Compute::kernels(), context: None };
     Llama::from_folder(folder, &options).map_err(|e| e.to_string())
 }
 
@@ -129,7 +128,7 @@ fn everything_that_does_not_fit_the_config_is_named_at_once() {
 
 #[test]
 fn a_context_beyond_the_models_is_refused() {
-    let options = LoadOptions { device: Device::flex(), dtype: FloatDType::F32, context: Some(65) };
+    let options = LoadOptions { compute: Compute::kernels(), context: Some(65) };
     let message = Llama::from_folder(&tiny("tiny-llama3-tied"), &options).unwrap_err().to_string();
     assert!(message.contains("65") && message.contains("64"), "{message}");
 }

@@ -4,9 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, FloatDType};
 use jielong_core::{Model, Token};
-use jielong_llama::{Gguf, Llama, LoadOptions};
+use jielong_llama::{Compute, Gguf, Llama, LoadOptions};
 use jielong_nn::weights::Weights;
 use proptest::prelude::*;
 
@@ -198,7 +197,7 @@ fn interleaved(values: &[f32], head_dim: usize, width: usize) -> Vec<f32> {
 }
 
 fn options() -> LoadOptions {
-    LoadOptions { device: Device::flex(), dtype: FloatDType::F32, context: None }
+    LoadOptions { compute: Compute::kernels(), context: None }
 }
 
 #[test]

@@ -6,9 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, FloatDType};
 use jielong_core::{Event, Model, Request, Sampler, SamplerConfig, State, Token, generate};
-use jielong_llama::{Config, Llama, LoadOptions};
+use jielong_llama::{Compute, Config, Llama, LoadOptions};
 use safetensors::SafeTensors;
 
 const TOLERANCE: f32 = 2e-4;
@@ -33,7 +32,7 @@ fn folders() -> Vec<PathBuf> {
 }
 
 fn load(folder: &Path, context: Option<usize>) -> Llama {
-    let options = LoadOptions { device: Device::flex(), dtype: FloatDType::F32, context };
+    let options = LoadOptions { compute: Compute::kernels(), context };
     Llama::from_folder(folder, &options).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
 }
 

@@ -5,8 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::Device;
-pub use burn::tensor::FloatDType;
+pub use burn::tensor::{Device, FloatDType};
 
 /// What the user asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,15 +81,6 @@ impl DeviceChoice {
                 }
                 Ok((cards.swap_remove(asked), self))
             }
-        }
-    }
-
-    /// The type that weights have on this device unless the user says otherwise: f32 on the CPU, whose other float types
-    /// are slower in Burn; bf16 on a card.
-    pub fn default_dtype(self) -> FloatDType {
-        match self {
-            Self::Cuda(_) => FloatDType::BF16,
-            _ => FloatDType::F32,
         }
     }
 }

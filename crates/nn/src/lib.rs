@@ -1,5 +1,6 @@
 //! What several model crates need of Burn: the device, and mapped weight files turned into tensors.
 
+pub mod cpu;
 pub mod device;
 pub mod load;
 pub mod weights;

@@ -1,25 +1,99 @@
-//! A stored tensor → a Burn tensor on a device.
+//! A stored tensor → a Burn tensor on a device, or a matrix for the kernels.
 //!
-//! f32 weights that stay f32 on the CPU are used where they are mapped, without a copy. Everything else is expanded to f32
-//! and cast on the device.
+//! For the kernels a matrix stays where it is mapped. For Burn, f32 weights that stay f32 on the CPU do; everything else is
+//! expanded to f32 and cast on the device.
 
 use std::ops::Range;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor, TensorData};
-use jielong_kernels::Dtype;
+use jielong_kernels::{Cpu, Dtype, KernelError, Matrix, Rows, dequantize, quantize};
 
 use crate::weights::{TensorView, WeightsError};
 
-/// In which order the rows of a matrix are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// As they are used.
-    AsStored,
-    /// Those of each head as pairs `(0, 1), (2, 3), …` of the rotation; wanted are all firsts, then all seconds.
-    Interleaved {
-        /// Number of heads.
-        heads: usize,
-    },
+/// bf16 matrices of no more values than this are widened to f32: they fit into a cache, so that packing them saves no time,
+/// while the inputs of a bf16 product are rounded to bf16.
+const SMALL: usize = 1 << 16;
+
+/// The `rows` of a stored matrix for the kernels, where it is mapped; in memory, if it is to be of another type.
+///
+/// A row that is not whole blocks of `dtype` becomes what llama.cpp makes of it: Q4_K → Q5_0, Q5_K → Q5_1, Q6_K → Q8_0,
+/// and F16 if it is not blocks of 32 either.
+///
+/// # Errors
+/// [`WeightsError`] if the type of the tensor is not one of weights, or a value that cannot be quantised is in it.
+pub fn matrix(
+    view: &TensorView,
+    rows: Range<usize>,
+    order: Rows,
+    dtype: Option<Dtype>,
+    cpu: &Cpu,
+) -> Result<Matrix, WeightsError> {
+    let stored = view.weights()?;
+    let width = view.shape()[1..].iter().product::<usize>();
+    let shape = [rows.len(), width];
+    let size = stored.bytes(width).unwrap_or_default();
+    let bytes = view.shared_bytes().slice(rows.start * size..rows.end * size);
+    let wanted = match dtype {
+        Some(dtype) => dtype.fitting(width),
+        None if stored == Dtype::BF16 && rows.len() * width <= SMALL => Dtype::F32,
+        None => stored,
+    };
+    let damaged = |error: KernelError| WeightsError::damaged(view.path(), format!("`{}`: {error}", view.name()));
+    let bytes = match wanted == stored {
+        true => bytes,
+        false => convert(cpu, &bytes, stored, wanted, shape).map_err(damaged)?.into(),
+    };
+    Matrix::new(wanted, shape, order, bytes).map_err(damaged)
+}
+
+/// Rows of one type → rows of another.
+fn convert(cpu: &Cpu, bytes: &[u8], from: Dtype, to: Dtype, [rows, width]: [usize; 2]) -> Result<Vec<u8>, KernelError> {
+    let sizes = [from, to].map(|dtype| dtype.bytes(width).unwrap_or_default());
+    let mut out = vec![0; rows * sizes[1]];
+    cpu.rows(&mut out, sizes[1], |row, out| {
+        let mut values = vec![0.0; width];
+        dequantize(from, &bytes[row * sizes[0]..][..sizes[0]], &mut values)?;
+        quantize(to, &values, out)
+    })?;
+    Ok(out)
+}
+
+/// Standard deviation of random weights.
+pub const SPREAD: f64 = 0.02;
+
+/// Rows of a random matrix that differ; then they come again.
+const DIFFERENT: usize = 64;
+
+/// A matrix of random weights, normal with a deviation of [`SPREAD`]: some rows again and again, as time does not depend
+/// on them.
+pub fn random_matrix(shape: [usize; 2], dtype: Dtype) -> Matrix {
+    let [rows, width] = shape;
+    let dtype = dtype.fitting(width);
+    let size = dtype.bytes(width).unwrap_or_default();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ (rows * width) as u64;
+    let mut unit = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f64 / f64::from(1 << 24)
+    };
+    let mut some = vec![0; DIFFERENT.min(rows) * size];
+    for row in some.chunks_exact_mut(size.max(1)) {
+        // Twelve uniform values have a variance of one.
+        let values: Vec<f32> =
+            (0..width).map(|_| (((0..12).map(|_| unit()).sum::<f64>() - 6.0) * SPREAD) as f32).collect();
+        if let Err(error) = quantize(dtype, &values, row) {
+            unreachable!("finite values: {error}");
+        }
+    }
+    let mut bytes = Vec::with_capacity(rows * size);
+    while bytes.len() < rows * size {
+        bytes.extend_from_slice(&some[..some.len().min(rows * size - bytes.len())]);
+    }
+    match Matrix::new(dtype, shape, Rows::AsStored, bytes.into()) {
+        Ok(matrix) => matrix,
+        Err(error) => unreachable!("whole rows: {error}"),
+    }
 }
 
 /// The `rows` of a stored tensor, as a tensor of rank `D` and the same trailing dimensions.
@@ -47,36 +121,10 @@ pub fn tensor<const D: usize>(
         if !whole {
             values = values[rows.start * width..rows.end * width].to_vec();
         }
-        if let Rows::Interleaved { heads } = order {
-            values = half_split(&values, heads, width);
+        if order != Rows::AsStored {
+            values = (0..shape[0]).flat_map(|row| &values[order.stored(row) * width..][..width]).copied().collect();
         }
         TensorData::new(values, shape)
     };
     Ok(Tensor::from_data(data, (device, DType::from(dtype))))
-}
-
-/// Rows of each head from pairs `(0, 1), (2, 3), …` to all firsts, then all seconds.
-fn half_split(values: &[f32], heads: usize, width: usize) -> Vec<f32> {
-    let head = values.len() / heads; // values of one head
-    let mut out = Vec::with_capacity(values.len());
-    for head in values.chunks_exact(head) {
-        for second in 0..2 {
-            for pair in head.chunks_exact(2 * width) {
-                out.extend_from_slice(&pair[second * width..(second + 1) * width]);
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interleaved_rows_are_put_in_halves() {
-        // two heads of four rows, two wide; row r is [r, r + 0.5]
-        let rows = |order: &[u8]| order.iter().flat_map(|&r| [f32::from(r), f32::from(r) + 0.5]).collect::<Vec<_>>();
-        assert_eq!(half_split(&rows(&[0, 2, 1, 3, 4, 6, 5, 7]), 2, 2), rows(&[0, 1, 2, 3, 4, 5, 6, 7]));
-    }
 }

@@ -1,5 +1,6 @@
 //! The command line: what the user says, and what is printed.
 
+mod bench;
 mod chat;
 mod chat_session;
 mod doctor;
@@ -65,6 +66,7 @@ enum Command {
     Pull(pull::Args),
     List(list::Args),
     Show(show::Args),
+    Bench(bench::Args),
     Doctor(doctor::Args),
     /// Print a completion script for a shell
     Completions {
@@ -117,6 +119,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Pull(args) => pull::run(args, &global),
         Command::List(args) => list::run(args, &global),
         Command::Show(args) => show::run(args, &global),
+        Command::Bench(args) => bench::run(args, &global),
         Command::Doctor(args) => doctor::run(args, &global),
         Command::Completions { .. } => Ok(()),
     }

@@ -4,7 +4,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use jielong::pipeline::{Pipeline, Settings};
 use jielong::sources::{self, LocalModel};
-use jielong_nn::device::{DeviceChoice, FloatDType};
+use jielong_kernels::CacheType;
+use jielong_nn::device::DeviceChoice;
 
 use super::{Global, progress};
 
@@ -40,13 +41,19 @@ pub struct ModelArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", help_heading = "Model")]
     device: Option<DeviceChoice>,
-    /// Type of the weights: f32, f16 or bf16 (default: what is best on the device)
+    /// Compute with weights of this type: f32, f16, bf16 or one that --quantize takes (default: as they are stored)
     #[arg(long, value_name = "TYPE", help_heading = "Model")]
     dtype: Option<String>,
+    /// Pack the weights while loading: q8_0, q6_k, q5_k, q4_k, q5_1, q5_0, q4_1 or q4_0
+    #[arg(long, value_name = "TYPE", help_heading = "Model", conflicts_with = "dtype")]
+    quantize: Option<String>,
+    /// Type of the cache of keys and values on the CPU: f32, f16 or q8
+    #[arg(long, value_name = "TYPE", help_heading = "Model")]
+    cache: Option<CacheType>,
     /// Positions of the context (default: those of the model)
     #[arg(long, value_name = "N", help_heading = "Model")]
     context: Option<usize>,
-    /// Threads for computing on the CPU (default: all cores)
+    /// Threads for computing on the CPU (default: one for each physical core)
     #[arg(long, value_name = "N", help_heading = "Model")]
     threads: Option<usize>,
 }
@@ -55,25 +62,35 @@ impl ModelArgs {
     /// The model, loaded.
     pub fn pipeline(&self, global: &Global) -> Result<Pipeline> {
         let local = self.name.local(global)?;
-        if let Some(threads) = self.threads.or(global.user.threads) {
-            if threads == 0 {
-                bail!("--threads 0: at least one is needed");
+        Pipeline::open(&local, &self.settings(global)?)
+    }
+
+    /// The model's name as it was given.
+    pub fn local(&self, global: &Global) -> Result<LocalModel> {
+        self.name.local(global)
+    }
+
+    /// How it is loaded.
+    pub fn settings(&self, global: &Global) -> Result<Settings> {
+        let threads = self.threads.or(global.user.threads);
+        match threads {
+            Some(0) => bail!("--threads 0: at least one is needed"),
+            Some(threads) => {
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?
             }
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
+            None => {}
         }
         let device = match (self.device, &global.user.device) {
             (Some(device), _) => device,
             (None, Some(name)) => name.parse().context("`device` of the config file")?,
             (None, None) => DeviceChoice::Auto,
         };
-        let dtype = match self.dtype.as_deref().or(global.user.dtype.as_deref()) {
-            None | Some("auto") => None,
-            Some("f32") => Some(FloatDType::F32),
-            Some("f16") => Some(FloatDType::F16),
-            Some("bf16") => Some(FloatDType::BF16),
-            Some(other) => bail!("--dtype {other}: expected f32, f16 or bf16"),
+        let dtype = match (&self.quantize, self.dtype.as_ref().or(global.user.dtype.as_ref())) {
+            (Some(name), _) => Some(name.parse().context("--quantize")?),
+            (None, Some(name)) if name != "auto" => Some(name.parse().context("--dtype")?),
+            _ => None,
         };
-        let settings = Settings { device, dtype, context: self.context.or(global.user.context) };
-        Pipeline::open(&local, &settings)
+        let (context, cache) = (self.context.or(global.user.context), self.cache.unwrap_or_default());
+        Ok(Settings { device, dtype, cache, threads: threads.unwrap_or(0), context })
     }
 }

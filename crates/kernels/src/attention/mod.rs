@@ -11,7 +11,7 @@ mod store;
 
 use self::lanes::{Cell, Lanes};
 use self::store::Cells;
-pub use self::store::{CacheType, KvStore};
+pub use self::store::{CacheType, KvStore, UnknownCacheType};
 use crate::cpu::{Cpu, Isa};
 use crate::math::{exp, tanh};
 use crate::matmul::columns::LANES;

@@ -4,6 +4,8 @@
 //! values lie as they are, `[head][position][dim]`, with `dim` padded to sixteens. 8-bit cells have one scale for each head
 //! and position.
 
+use std::str::FromStr;
+
 use half::f16;
 
 use crate::matmul::columns::LANES;
@@ -30,6 +32,24 @@ impl CacheType {
         }
     }
 }
+
+impl FromStr for CacheType {
+    type Err = UnknownCacheType;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCacheType> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "q8" | "q8_0" => Ok(Self::Q8),
+            _ => Err(UnknownCacheType(name.into())),
+        }
+    }
+}
+
+/// Not the name of a type of a cache.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no type of a cache is called `{0}`; use f32, f16 or q8")]
+pub struct UnknownCacheType(String);
 
 /// Cells, in one of the types.
 #[derive(Debug)]

@@ -109,6 +109,20 @@ impl TensorView {
         }
     }
 
+    /// The type of its weights.
+    ///
+    /// # Errors
+    /// [`WeightsError::NotWeights`].
+    pub fn weights(&self) -> Result<Dtype, WeightsError> {
+        match &self.stored {
+            Stored::Weights(dtype) => Ok(*dtype),
+            Stored::Other(found) => {
+                let (path, name) = (self.path().to_path_buf(), self.name.clone());
+                Err(WeightsError::NotWeights { path, name, found: found.clone() })
+            }
+        }
+    }
+
     /// The file it lies in.
     pub fn path(&self) -> &Path {
         self.file.path()
@@ -129,13 +143,7 @@ impl TensorView {
     /// # Errors
     /// [`WeightsError::NotWeights`].
     pub fn to_f32(&self) -> Result<Vec<f32>, WeightsError> {
-        let dtype = match &self.stored {
-            Stored::Weights(dtype) => *dtype,
-            Stored::Other(found) => {
-                let (path, name) = (self.path().to_path_buf(), self.name.clone());
-                return Err(WeightsError::NotWeights { path, name, found: found.clone() });
-            }
-        };
+        let dtype = self.weights()?;
         let mut values = vec![0.0; self.shape.iter().product()];
         let size = TASK / dtype.block_len() * dtype.block_bytes();
         values

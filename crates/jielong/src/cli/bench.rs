@@ -1,0 +1,197 @@
+//! `jielong bench`: how fast a model is here, beside what the memory allows.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use clap::Args as ClapArgs;
+use jielong::pipeline::Pipeline;
+use jielong_core::{Model, State, Token};
+use jielong_kernels::{Cpu, bandwidth};
+use jielong_llama::{Compute, KvCache, Llama};
+use serde_json::json;
+
+use super::model_args::ModelArgs;
+use super::{Global, output, stats};
+
+/// Measure a model: prompt and answer tokens a second, start-up, memory, share of the memory bandwidth
+#[derive(ClapArgs)]
+#[command(
+    after_help = "Examples:\n  jielong bench -m smollm2\n  jielong bench --shape llama3.2-1b --quantize q8_0\n\n\
+    pp: one pass over a prompt, in tokens a second. tg: one token after another, greedily, behind `depth` others.\n\
+    Both are medians. A token reads all weights and the cache once; the share is these bytes times the rate over the\n\
+    bandwidth, which is that of a plain read by the same threads, just after."
+)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Random weights of a published shape, made in memory: see configs/shapes.toml
+    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    shape: Option<String>,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    prompt: usize,
+    /// Tokens of the answer
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    new: usize,
+    /// Tokens before the answer, several times if separated by commas
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [0])]
+    depth: Vec<usize>,
+    /// Runs of each measurement
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    repeat: usize,
+    /// Print JSON, on one line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Rates at one depth.
+struct Decode {
+    depth: usize,
+    rates: Vec<f64>,
+    bytes: u64,
+}
+
+pub fn run(args: Args, global: &Global) -> Result<()> {
+    ensure!(args.new > 0 && args.repeat > 0 && args.prompt > 0, "--prompt, --new and --repeat must be at least 1");
+    let settings = args.model.settings(global)?;
+    let start = Instant::now();
+    let (name, model) = match &args.shape {
+        Some(shape) => (shape.clone(), settings.random(shape)?),
+        None => {
+            let local = args.model.local(global)?;
+            (local.name.clone(), Pipeline::open(&local, &settings)?.model)
+        }
+    };
+    let load = start.elapsed().as_secs_f64();
+    let prefill = prefill(&model, args.prompt, args.repeat)?;
+    let decodes =
+        args.depth.iter().map(|&depth| decode(&model, depth, args.new, args.repeat)).collect::<Result<_>>()?;
+    let peak = stats::peak_memory(); // before the bandwidth is measured, which takes memory of its own
+    let read = match model.compute() {
+        Compute::Kernels { cpu, .. } => Some((&**cpu, bandwidth(cpu))),
+        Compute::Burn { .. } => None,
+    };
+    let report = Report { name, load, prompt: args.prompt, prefill, new: args.new, decodes, peak, read };
+    let mut out = output::Output::new();
+    if args.json { out.line(&report.json(&model).to_string()) } else { report.print(&model, &mut out) }
+}
+
+/// Some ids that are in every vocabulary of a model.
+fn tokens(model: &Llama, count: usize) -> Vec<Token> {
+    (0..count).map(|i| Token(((i * 7919 + 13) % model.vocab_size()) as u32)).collect()
+}
+
+/// Feeds tokens in the chunks of the loop.
+fn feed(model: &Llama, state: &mut KvCache, tokens: &[Token]) -> Result<()> {
+    for chunk in tokens.chunks(512) {
+        model.next(chunk, state)?;
+    }
+    Ok(())
+}
+
+/// Tokens a second of each run.
+fn prefill(model: &Llama, count: usize, repeat: usize) -> Result<Vec<f64>> {
+    let prompt = tokens(model, count);
+    let mut state = model.new_state()?;
+    feed(model, &mut state, &prompt)?; // once for warmth
+    let mut run = || {
+        state.truncate(0);
+        let start = Instant::now();
+        feed(model, &mut state, &prompt)?;
+        Ok(count as f64 / start.elapsed().as_secs_f64())
+    };
+    (0..repeat).map(|_| run()).collect()
+}
+
+fn decode(model: &Llama, depth: usize, new: usize, repeat: usize) -> Result<Decode> {
+    let mut state = model.new_state()?;
+    feed(model, &mut state, &tokens(model, depth))?;
+    let mut rates = Vec::new();
+    for _ in 0..repeat {
+        state.truncate(depth);
+        let mut token = Token(1);
+        let start = Instant::now();
+        for _ in 0..new {
+            let logits = model.next(&[token], &mut state)?;
+            let best = logits.0.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            token = Token(best.map_or(0, |(id, _)| id) as u32);
+        }
+        rates.push(new as f64 / start.elapsed().as_secs_f64());
+    }
+    Ok(Decode { depth, rates, bytes: model.bytes_per_token() + model.cache_bytes(depth + new / 2) })
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        0 if middle > 0 => (values[middle - 1] + values[middle]) / 2.0,
+        _ => values.get(middle).copied().unwrap_or(0.0),
+    }
+}
+
+struct Report<'a> {
+    name: String,
+    load: f64,
+    prompt: usize,
+    prefill: Vec<f64>,
+    new: usize,
+    decodes: Vec<Decode>,
+    /// Largest resident memory, in bytes.
+    peak: Option<u64>,
+    /// Bytes a second.
+    read: Option<(&'a Cpu, f64)>,
+}
+
+impl Report<'_> {
+    /// Bytes read a second over what the memory gives.
+    fn share(&self, decode: &Decode) -> Option<f64> {
+        self.read.map(|(_, read)| median(&decode.rates) * decode.bytes as f64 / read)
+    }
+
+    fn json(&self, model: &Llama) -> serde_json::Value {
+        let decodes = self.decodes.iter().map(|decode| {
+            json!({
+                "depth": decode.depth,
+                "tg_tps": decode.rates,
+                "bytes_per_token": decode.bytes,
+                "bandwidth_share": self.share(decode),
+            })
+        });
+        json!({
+            "model": self.name,
+            "threads": self.read.map(|(cpu, _)| cpu.threads()),
+            "instructions": self.read.map(|(cpu, _)| cpu.isa().to_string()),
+            "weights_bytes": model.bytes_per_token(),
+            "pp": self.prompt,
+            "pp_tps": self.prefill,
+            "tg": self.new,
+            "tg_tps": self.decodes.first().map(|decode| &decode.rates),
+            "depths": decodes.collect::<Vec<_>>(),
+            "bandwidth_bytes_per_second": self.read.map(|(_, read)| read),
+            "load_s": self.load,
+            "peak_rss_mib": self.peak.map(|bytes| bytes as f64 / 1_048_576.0),
+        })
+    }
+
+    fn print(&self, model: &Llama, out: &mut output::Output) -> Result<()> {
+        let mut rows =
+            vec![vec![format!("pp {}", self.prompt), format!("{:.1}", median(&self.prefill)), String::new()]];
+        for decode in &self.decodes {
+            let share = self.share(decode).map_or(String::new(), |share| format!("{:.0} %", share * 100.0));
+            let depth = if decode.depth == 0 { String::new() } else { format!(" at {}", decode.depth) };
+            rows.push(vec![format!("tg {}{depth}", self.new), format!("{:.1}", median(&decode.rates)), share]);
+        }
+        let place = match self.read {
+            Some((cpu, read)) => {
+                format!("{} threads, {}, {:.1} GB/s read", cpu.threads(), cpu.isa(), read / 1e9)
+            }
+            None => "on the card".into(),
+        };
+        out.line(&format!("{}: {} read a token, {place}", self.name, output::bytes(model.bytes_per_token())))?;
+        out.table(&["test", "tokens/s", "of the bandwidth"], &rows)?;
+        let memory = self.peak.map_or(String::new(), |bytes| format!(", peak memory {}", output::bytes(bytes)));
+        out.line(&format!("loaded in {:.2} s{memory}", self.load))
+    }
+}

@@ -1,0 +1,118 @@
+//! Linear layers, and where their weights are: in a tensor of the device, or packed as they are stored.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Int, Tensor, TensorData};
+use jielong_kernels::{Cpu, Matrix, matmul};
+use jielong_nn::cpu::{self, Values};
+
+/// A matrix of weights, `[out, in]` as Hugging Face stores it.
+#[derive(Module, Debug)]
+pub(crate) enum Weight {
+    Dense(Param<Tensor<2>>),
+    Packed(Packed),
+}
+
+/// A matrix that stays as it is stored, for the kernels of the CPU.
+#[derive(Module, Debug)]
+pub(crate) struct Packed {
+    #[module(skip)]
+    pub(crate) matrix: Matrix,
+}
+
+impl Weight {
+    pub(crate) fn packed(matrix: Matrix) -> Self {
+        Self::Packed(Packed { matrix })
+    }
+
+    /// Bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Dense(weight) => weight.val().dims().iter().product::<usize>() * weight.val().dtype().size(),
+            Self::Packed(Packed { matrix }) => matrix.bytes().len(),
+        }
+    }
+
+    /// The rows of some ids, `[ids, in]`.
+    pub(crate) fn rows(&self, ids: &[u32]) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => {
+                let weight = weight.val();
+                let indices: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+                let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [ids.len()]), &weight.device());
+                weight.select(0, indices)
+            }
+            Self::Packed(Packed { matrix }) => {
+                let [_, width] = matrix.shape();
+                let mut values = vec![0.0; ids.len() * width];
+                for (&id, row) in ids.iter().zip(values.chunks_exact_mut(width)) {
+                    if let Err(error) = matrix.row(id as usize, row) {
+                        unreachable!("a row of the matrix: {error}");
+                    }
+                }
+                cpu::tensor(values, [ids.len(), width])
+            }
+        }
+    }
+}
+
+/// `x · Wᵀ + b`
+#[derive(Module, Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Weight,
+    pub(crate) bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// `[b, t, in]` → `[b, t, out]`
+    pub(crate) fn forward(&self, x: Tensor<3>, on: Option<&Cpu>) -> Tensor<3> {
+        let [y] = together([self], x, on);
+        y
+    }
+
+    fn biased(&self, y: Tensor<3>) -> Tensor<3> {
+        match &self.bias {
+            Some(bias) => y + bias.val().unsqueeze(),
+            None => y,
+        }
+    }
+}
+
+/// `x` through the weight alone, `[b, t, in]` → `[b, t, out]`.
+pub(crate) fn project(weight: &Weight, x: Tensor<3>, on: Option<&Cpu>) -> Tensor<3> {
+    let [y] = products([weight], x, on);
+    y
+}
+
+/// Several layers of the same input, as one operation where kernels compute.
+pub(crate) fn together<const N: usize>(layers: [&Linear; N], x: Tensor<3>, on: Option<&Cpu>) -> [Tensor<3>; N] {
+    let mut results = products(layers.map(|layer| &layer.weight), x, on).into_iter();
+    layers.map(|layer| match results.next() {
+        Some(y) => layer.biased(y),
+        None => unreachable!("a result for each layer"),
+    })
+}
+
+fn products<const N: usize>(weights: [&Weight; N], x: Tensor<3>, on: Option<&Cpu>) -> [Tensor<3>; N] {
+    let [b, t, width] = x.dims();
+    let Some(cpu) = on else {
+        return weights.map(|weight| {
+            let Weight::Dense(weight) = weight else { unreachable!("packed weights are for kernels") };
+            let weight = weight.val();
+            let [out, _] = weight.dims();
+            x.clone().reshape([b * t, width]).matmul(weight.transpose()).reshape([b, t, out])
+        });
+    };
+    let matrices = weights.map(|weight| {
+        let Weight::Packed(Packed { matrix }) = weight else { unreachable!("kernels are for packed weights") };
+        matrix
+    });
+    let x = Values::of(x);
+    let mut results = matrices.map(|matrix| vec![0.0; b * t * matrix.shape()[0]]);
+    let mut jobs: Vec<(&Matrix, &mut [f32])> =
+        matrices.into_iter().zip(results.iter_mut().map(Vec::as_mut_slice)).collect();
+    matmul(cpu, x.as_slice(), &mut jobs);
+    results.map(|y| {
+        let out = y.len() / (b * t);
+        cpu::tensor(y, [b, t, out])
+    })
+}

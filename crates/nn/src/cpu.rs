@@ -1,0 +1,73 @@
+//! Tensors of the CPU device as slices, and back, without a copy: what custom operations on the CPU are made of.
+
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::{Flex, FlexTensor};
+
+/// The values of a tensor in order.
+pub struct Values(FlexTensor);
+
+impl Values {
+    /// A tensor of f32 on the CPU. One that is not contiguous is copied.
+    ///
+    /// # Panics
+    /// If it is on another device or of another type: whoever computes with kernels has put it there.
+    pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        match tensor.try_into_primitive::<Flex>() {
+            Ok(tensor) if tensor.is_contiguous() => Self(tensor),
+            Ok(tensor) => Self(tensor.to_contiguous()),
+            Err(error) => unreachable!("a tensor of the CPU: {error:?}"),
+        }
+    }
+
+    /// The values.
+    pub fn as_slice(&self) -> &[f32] {
+        match self.0.as_slice() {
+            Some(values) => values,
+            None => unreachable!("contiguous f32, but {:?}", self.0),
+        }
+    }
+}
+
+/// A tensor of `shape` on the CPU.
+///
+/// # Panics
+/// If the values are not as many as the shape has.
+pub fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_primitive::<Flex>(FlexTensor::from_data(TensorData::new(values, shape)))
+}
+
+/// The tensor with its values changed, in place where nobody else holds them.
+///
+/// # Panics
+/// As [`Values::of`].
+pub fn update<const D: usize>(tensor: Tensor<D>, change: impl FnOnce(&mut [f32])) -> Tensor<D> {
+    let len: usize = tensor.dims().iter().product();
+    let mut tensor = Values::of(tensor).0;
+    let whole = tensor.layout().start_offset() == 0 && tensor.bytes().len() == len * size_of::<f32>();
+    if !whole {
+        tensor = FlexTensor::from_data(tensor.into_data());
+    }
+    change(tensor.storage_mut());
+    Tensor::from_primitive::<Flex>(tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+
+    use super::*;
+
+    #[test]
+    fn views_are_read_in_order_and_changed_alone() {
+        let x = Tensor::<2>::random([5, 8], Distribution::Default, &Device::flex());
+        let data: Vec<f32> = x.to_data().iter().collect();
+        assert_eq!(Values::of(x.clone()).as_slice(), data);
+        let part = x.clone().narrow(0, 1, 2);
+        assert_eq!(Values::of(part.clone()).as_slice(), &data[8..24]);
+        assert_eq!(Values::of(x.clone().swap_dims(0, 1)).as_slice()[1], data[8]);
+        let changed = update(part, |values| values.iter_mut().for_each(|v| *v += 1.0));
+        assert_eq!(Values::of(changed).as_slice()[0], data[8] + 1.0);
+        assert_eq!(Values::of(x).as_slice(), data);
+        assert_eq!(Values::of(tensor(data.clone(), [4, 10])).as_slice(), data);
+    }
+}
