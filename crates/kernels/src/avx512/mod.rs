@@ -21,6 +21,10 @@ use crate::dtype::Dtype;
 use crate::matmul::columns::{LANES, STEP, Step};
 use crate::matmul::rows::Panel;
 
+/// Columns that are computed side by side, with one register for each sum, and with two.
+const ABREAST: usize = 8;
+const PAIRS: usize = 4;
+
 /// As [`portable::steps`](crate::matmul::portable::steps).
 ///
 /// # Safety
@@ -48,6 +52,18 @@ unsafe fn all<B: Blocks>(panel: &Panel, x: &[Step], stride: usize, first: usize,
     let rows = Pointers::new(panel);
     let runs = B::LEN / STEP;
     let mut ahead = Ahead::new(panel, panel.columns / STEP);
+    if let [out] = out {
+        // One column: its sums stay in a register.
+        let mut y = [_mm512_loadu_ps(out.as_ptr())];
+        for (block, x) in x.chunks_exact(stride * runs).enumerate() {
+            B::unpack(&rows, block * B::BYTES, |run, weights| {
+                ahead.step();
+                y = add::<B, 1>(weights, std::array::from_ref(&x[run * stride + first]), y);
+            });
+        }
+        _mm512_storeu_ps(out.as_mut_ptr(), y[0]);
+        return;
+    }
     for (block, x) in x.chunks_exact(stride * runs).enumerate() {
         B::unpack(&rows, block * B::BYTES, |run, weights| {
             ahead.step();
@@ -56,42 +72,72 @@ unsafe fn all<B: Blocks>(panel: &Panel, x: &[Step], stride: usize, first: usize,
     }
 }
 
-/// One run of 32 weights a row, over all columns.
+/// One run of 32 weights a row, over several columns.
+///
+/// # Safety
+/// As [`steps`].
+#[inline(never)] // so that the case of one column is
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn columns<B: Blocks>(weights: &Weights, x: &[Step], out: &mut [[f32; LANES]]) {
+    // SAFETY: as this function.
+    over(x, out, |x, y| unsafe { add::<B, PAIRS>(weights, x, y) }, |x, y| unsafe { add::<B, 1>(weights, x, y) });
+}
+
+/// Adds a run's products with `N` columns side by side, enough independent sums to hide the latency of an addition.
 ///
 /// # Safety
 /// As [`steps`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn columns<B: Blocks>(weights: &Weights, x: &[Step], out: &mut [[f32; LANES]]) {
-    let w = &weights.u;
-    for (x, out) in x.iter().zip(out) {
-        let dword =
-            |bytes: &[i8; STEP], k: usize| _mm512_set1_epi32(bytes.as_ptr().cast::<i32>().add(k).read_unaligned());
-        let dot = |from: usize, to: usize, sum: i32| {
-            let (mut high, mut low) = (_mm512_setzero_si512(), _mm512_set1_epi32(sum.wrapping_neg() << B::CENTRE));
-            if B::CENTRE == 0 {
-                low = _mm512_setzero_si512();
-            }
-            for k in from..to {
-                high = _mm512_dpbusd_epi32(high, w[k], dword(&x.hi, k));
-                low = _mm512_dpbusd_epi32(low, w[k], dword(&x.lo, k));
-            }
-            _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(high), low))
-        };
-        let scale = _mm512_set1_ps(x.scale);
-        let mut y = _mm512_loadu_ps(out.as_ptr());
-        if B::HALVES {
-            y = _mm512_fmadd_ps(dot(0, 4, x.sums[0]), _mm512_mul_ps(weights.scale[0], scale), y);
-            y = _mm512_fmadd_ps(dot(4, 8, x.sums[1]), _mm512_mul_ps(weights.scale[1], scale), y);
-        } else {
-            let sum = if B::CENTRE == 0 { 0 } else { x.sums[0] + x.sums[1] };
-            y = _mm512_fmadd_ps(dot(0, 8, sum), _mm512_mul_ps(weights.scale[0], scale), y);
-        }
-        if B::MIN {
-            y = _mm512_fmadd_ps(weights.min, _mm512_set1_ps(x.sum), y);
-        }
-        _mm512_storeu_ps(out.as_mut_ptr(), y);
+unsafe fn add<B: Blocks, const N: usize>(weights: &Weights, x: &[Step; N], mut y: [__m512; N]) -> [__m512; N] {
+    if B::HALVES {
+        y = scaled::<B, N>(weights, 0, x, y);
+        y = scaled::<B, N>(weights, 1, x, y);
+    } else {
+        y = scaled::<B, N>(weights, 0, x, y);
     }
+    if B::MIN {
+        for c in 0..N {
+            y[c] = _mm512_fmadd_ps(weights.min, _mm512_set1_ps(x[c].sum), y[c]);
+        }
+    }
+    y
+}
+
+/// Adds the values of a run that share a scale: all of them, or one half.
+///
+/// # Safety
+/// As [`steps`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn scaled<B: Blocks, const N: usize>(
+    weights: &Weights,
+    half: usize,
+    x: &[Step; N],
+    mut y: [__m512; N],
+) -> [__m512; N] {
+    let dword =
+        |bytes: &[i8; STEP], k: usize| _mm512_set1_epi32(bytes.as_ptr().cast::<i32>().add(k).read_unaligned());
+    let (from, to) = if B::HALVES { (4 * half, 4 * half + 4) } else { (0, 8) };
+    let mut high = [_mm512_setzero_si512(); N];
+    let mut low = high;
+    if B::CENTRE != 0 {
+        for c in 0..N {
+            let sum = if B::HALVES { x[c].sums[half] } else { x[c].sums[0] + x[c].sums[1] };
+            low[c] = _mm512_set1_epi32(sum.wrapping_neg() << B::CENTRE);
+        }
+    }
+    for k in from..to {
+        for c in 0..N {
+            high[c] = _mm512_dpbusd_epi32(high[c], weights.u[k], dword(&x[c].hi, k));
+            low[c] = _mm512_dpbusd_epi32(low[c], weights.u[k], dword(&x[c].lo, k));
+        }
+    }
+    for c in 0..N {
+        let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(high[c]), low[c]));
+        y[c] = _mm512_fmadd_ps(sum, _mm512_mul_ps(weights.scale[half], _mm512_set1_ps(x[c].scale)), y[c]);
+    }
+    y
 }
 
 /// As [`portable::floats`](crate::matmul::portable::floats).
@@ -123,31 +169,70 @@ unsafe fn plain<P: Plain>(panel: &Panel, x: &[[f32; LANES]], stride: usize, firs
     let rows = Pointers::new(panel);
     let (whole, tail) = (panel.columns / LANES, panel.columns % LANES);
     let mut ahead = Ahead::new(panel, whole);
+    let end = || Padded::new(panel, whole * LANES * P::BYTES, tail * P::BYTES);
+    if let [out] = out {
+        // One column: its sums stay in a register.
+        let mut y = [_mm512_loadu_ps(out.as_ptr())];
+        let (steps, rest) = x.split_at(whole * stride);
+        for (index, x) in steps.chunks_exact(stride).enumerate() {
+            ahead.step();
+            y = fused(&P::turn(&rows, index * LANES * P::BYTES), std::array::from_ref(&x[first]), y);
+        }
+        if let Some(x) = rest.get(first) {
+            y = fused(&P::turn(&end().pointers(), 0), std::array::from_ref(x), y);
+        }
+        _mm512_storeu_ps(out.as_mut_ptr(), y[0]);
+        return;
+    }
     for (index, x) in x.chunks_exact(stride).enumerate() {
         ahead.step();
-        let x = &x[first..first + out.len()];
-        let at = index * LANES * P::BYTES;
-        if index < whole {
-            fused(P::turn(&rows, at), x, out);
+        let w = if index < whole {
+            P::turn(&rows, index * LANES * P::BYTES)
         } else {
-            let padded = Padded::new(panel, at, tail * P::BYTES);
-            fused(P::turn(&padded.pointers(), 0), x, out);
-        }
+            P::turn(&end().pointers(), 0)
+        };
+        over(&x[first..first + out.len()], out, |x, y| fused::<ABREAST>(&w, x, y), |x, y| fused(&w, x, y));
     }
 }
 
-/// Sixteen weights a row, over all columns.
+/// Columns `N` side by side, as long as there are so many, then one by one.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn fused(w: [__m512; LANES], x: &[[f32; LANES]], out: &mut [[f32; LANES]]) {
-    for (x, out) in x.iter().zip(out) {
-        // SAFETY: both are sixteen floats.
-        let mut y = unsafe { _mm512_loadu_ps(out.as_ptr()) };
-        for k in 0..LANES {
-            y = _mm512_fmadd_ps(w[k], _mm512_set1_ps(x[k]), y);
+fn over<X, const N: usize>(
+    x: &[X],
+    out: &mut [[f32; LANES]],
+    several: impl Fn(&[X; N], [__m512; N]) -> [__m512; N],
+    one: impl Fn(&[X; 1], [__m512; 1]) -> [__m512; 1],
+) {
+    let (xs, x) = x.as_chunks::<N>();
+    let (outs, out) = out.as_chunks_mut::<N>();
+    for (x, out) in xs.iter().zip(outs) {
+        let mut y = [_mm512_setzero_ps(); N];
+        // SAFETY, here and below: sixteen floats each.
+        for c in 0..N {
+            y[c] = unsafe { _mm512_loadu_ps(out[c].as_ptr()) };
         }
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), y) };
+        y = several(x, y);
+        for c in 0..N {
+            unsafe { _mm512_storeu_ps(out[c].as_mut_ptr(), y[c]) };
+        }
     }
+    for (x, out) in x.iter().zip(out) {
+        let y = one(std::array::from_ref(x), [unsafe { _mm512_loadu_ps(out.as_ptr()) }]);
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), y[0]) };
+    }
+}
+
+/// Adds sixteen weights' products with `N` columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn fused<const N: usize>(w: &[__m512; LANES], x: &[[f32; LANES]; N], mut y: [__m512; N]) -> [__m512; N] {
+    for k in 0..LANES {
+        for c in 0..N {
+            y[c] = _mm512_fmadd_ps(w[k], _mm512_set1_ps(x[c][k]), y[c]);
+        }
+    }
+    y
 }
 
 /// Adds a panel's products with columns of bf16 to `out`. Each product of a pair is added by the processor's own rule: no
@@ -161,40 +246,43 @@ pub(crate) unsafe fn bf16(panel: &Panel, x: &[[Bf16; STEP]], stride: usize, firs
     let tail = panel.columns % STEP;
     let whole = panel.columns / STEP;
     let mut ahead = Ahead::new(panel, whole);
+    let end = || Padded::new(panel, whole * STEP * 2, tail * 2);
+    if let [out] = out {
+        // One column: its sums stay in a register.
+        let mut y = [_mm512_loadu_ps(out.as_ptr())];
+        let (steps, rest) = x.split_at(whole * stride);
+        for (index, x) in steps.chunks_exact(stride).enumerate() {
+            ahead.step();
+            y = dots(&turn16(&rows, index * STEP * 2), std::array::from_ref(&x[first]), y);
+        }
+        if let Some(x) = rest.get(first) {
+            y = dots(&turn16(&end().pointers(), 0), std::array::from_ref(x), y);
+        }
+        _mm512_storeu_ps(out.as_mut_ptr(), y[0]);
+        return;
+    }
     for (index, x) in x.chunks_exact(stride).enumerate() {
         ahead.step();
-        let x = &x[first..first + out.len()];
-        let at = index * STEP * 2;
-        if index < whole {
-            dots(turn16(&rows, at), x, out);
-        } else {
-            let padded = Padded::new(panel, at, tail * 2);
-            dots(turn16(&padded.pointers(), 0), x, out);
-        }
+        let w = if index < whole { turn16(&rows, index * STEP * 2) } else { turn16(&end().pointers(), 0) };
+        over(&x[first..first + out.len()], out, |x, y| dots::<ABREAST>(&w, x, y), |x, y| dots(&w, x, y));
     }
 }
 
-/// Sixteen pairs of bf16 a row, over all columns.
+/// Adds sixteen pairs' products with `N` columns.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-fn dots(w: [__m512i; LANES], x: &[[Bf16; STEP]], out: &mut [[f32; LANES]]) {
-    for (x, out) in x.iter().zip(out) {
-        // SAFETY: both are sixteen floats.
-        let mut y = unsafe { _mm512_loadu_ps(out.as_ptr()) };
-        for k in 0..LANES {
+fn dots<const N: usize>(w: &[__m512i; LANES], x: &[[Bf16; STEP]; N], mut y: [__m512; N]) -> [__m512; N] {
+    for k in 0..LANES {
+        for c in 0..N {
             // SAFETY: 32 halves are sixteen pairs; the vector types are bits alike.
-            y = unsafe {
-                let pair = _mm512_set1_epi32(x.as_ptr().cast::<i32>().add(k).read_unaligned());
-                _mm512_dpbf16_ps(
-                    y,
-                    std::mem::transmute::<__m512i, __m512bh>(w[k]),
-                    std::mem::transmute::<__m512i, __m512bh>(pair),
-                )
+            y[c] = unsafe {
+                let pair = _mm512_set1_epi32(x[c].as_ptr().cast::<i32>().add(k).read_unaligned());
+                let [w, pair] = [w[k], pair].map(|v| std::mem::transmute::<__m512i, __m512bh>(v));
+                _mm512_dpbf16_ps(y[c], w, pair)
             };
         }
-        // SAFETY: as above.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), y) };
     }
+    y
 }
 
 /// Fetches the next panel into the second cache while this one is computed, in order, as memory likes it: the sixteen
