@@ -7,14 +7,18 @@
 //! caller that goes on from there passes the whole context again. A context of n positions takes a prompt of p ≤ n
 //! tokens and gives up to n − p + 1 more, the last of which has no room to be fed; then the reason is
 //! [`StopReason::ContextFull`].
+//!
+//! With a [`Guess`] several tokens are read in one pass: those that are then drawn are not fed again, the others are taken
+//! back. The events are the same, and so is the state once the generation is over or dropped.
 
+use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Serialize, Serializer};
 
-use crate::{Logits, Model, ModelError, SampleError, Sampler, State, Token, check_tokens};
+use crate::{Guess, Logits, Model, ModelError, SampleError, Sampler, Speculation, State, Token, check_tokens};
 
 /// What to continue, and when to stop.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +136,18 @@ pub fn generate<'a, M: Model>(
     sampler: &'a mut Sampler,
     request: Request<'a>,
 ) -> Generation<'a, M> {
-    Generation { model, state, sampler, request, history: Vec::new(), row: Vec::new(), phase: Phase::Start }
+    Generation {
+        model,
+        state,
+        sampler,
+        request,
+        history: Vec::new(),
+        row: Vec::new(),
+        phase: Phase::Start,
+        guess: None,
+        ahead: VecDeque::new(),
+        speculation: Speculation::default(),
+    }
 }
 
 /// A generation under way: an iterator of events. After [`Event::End`] or an error there are none.
@@ -146,6 +161,11 @@ pub struct Generation<'a, M: Model> {
     /// Working space of the sampler, kept from step to step.
     row: Vec<f32>,
     phase: Phase,
+    /// Who guesses, and how many tokens at a time.
+    guess: Option<(&'a mut dyn Guess, usize)>,
+    /// Guesses that the state holds, each with the logits after it.
+    ahead: VecDeque<(Token, Logits)>,
+    speculation: Speculation,
 }
 
 /// What comes next.
@@ -159,7 +179,19 @@ enum Phase {
     Over,
 }
 
-impl<M: Model> Generation<'_, M> {
+impl<'a, M: Model> Generation<'a, M> {
+    /// Lets `guess` propose up to `count` tokens a pass. The answer stays the same; only its speed changes.
+    #[must_use]
+    pub fn with_guess(mut self, guess: &'a mut dyn Guess, count: usize) -> Self {
+        self.guess = Some((guess, count));
+        self
+    }
+
+    /// How often the guesses were right so far.
+    pub fn speculation(&self) -> Speculation {
+        self.speculation
+    }
+
     /// What was generated so far.
     pub fn generated(&self) -> &[Token] {
         self.history.get(self.request.prompt.len()..).unwrap_or_default()
@@ -178,7 +210,7 @@ impl<M: Model> Generation<'_, M> {
             Phase::Prefill(fed) => Some(self.prefill(fed)?),
             Phase::Draw(logits) => Some(self.draw(&logits)?),
             Phase::Feed(token) => {
-                let logits = self.model.next(&[token], self.state)?;
+                let logits = self.feed(token)?;
                 Some(self.draw(&logits)?)
             }
             Phase::Stop(reason) => Some(Event::End(reason)),
@@ -222,6 +254,48 @@ impl<M: Model> Generation<'_, M> {
         Ok(Event::Prefill { done, total })
     }
 
+    /// The logits after `token`, the last of the history: at hand if it was guessed, else from a pass of the model that
+    /// reads new guesses too.
+    fn feed(&mut self, token: Token) -> Result<Logits, ModelError> {
+        match self.ahead.pop_front() {
+            Some((guessed, logits)) if guessed == token => {
+                self.speculation.accepted += 1;
+                return Ok(logits);
+            }
+            Some(_) => self.take_back(),
+            None => {}
+        }
+        self.speculation.passes += 1;
+        let guesses = self.guesses()?;
+        if guesses.is_empty() {
+            return self.model.next(&[token], self.state);
+        }
+        self.speculation.proposed += guesses.len();
+        let tokens: Vec<Token> = std::iter::once(token).chain(guesses.iter().copied()).collect();
+        let mut rows = self.model.next_each(&tokens, self.state)?.into_iter();
+        let first = rows.next().ok_or_else(|| ModelError::Backend("no logits for a token".into()))?;
+        self.ahead = guesses.into_iter().zip(rows).collect();
+        Ok(first)
+    }
+
+    /// New guesses, no more than the answer and the state have room for.
+    fn guesses(&mut self) -> Result<Vec<Token>, ModelError> {
+        let left = self.request.max_new_tokens.saturating_sub(self.generated().len() + 1);
+        let room = self.model.context().saturating_sub(self.state.len() + 1);
+        let Some((guess, count)) = &mut self.guess else { return Ok(Vec::new()) };
+        let mut guesses = guess.guess(&self.history, (*count).min(left).min(room))?;
+        let vocab_size = self.model.vocab_size();
+        let known = guesses.iter().take_while(|token| token.index() < vocab_size).count();
+        guesses.truncate(known.min(left).min(room));
+        Ok(guesses)
+    }
+
+    /// Makes the state forget what was guessed and not drawn: it holds all of the history but its last token.
+    fn take_back(&mut self) {
+        self.ahead.clear();
+        self.state.truncate(self.history.len().saturating_sub(1));
+    }
+
     fn draw(&mut self, logits: &Logits) -> Result<Event, GenerateError> {
         let position = self.history.len().saturating_sub(1);
         let log_probs = logits.log_probs();
@@ -239,7 +313,7 @@ impl<M: Model> Generation<'_, M> {
             Phase::Stop(StopReason::EndToken(token))
         } else if self.generated().len() >= self.request.max_new_tokens {
             Phase::Stop(StopReason::Length)
-        } else if self.state.len() >= self.model.context() {
+        } else if self.history.len() > self.model.context() {
             Phase::Stop(StopReason::ContextFull)
         } else {
             Phase::Feed(token)
@@ -261,3 +335,11 @@ impl<M: Model> Iterator for Generation<'_, M> {
 }
 
 impl<M: Model> FusedIterator for Generation<'_, M> {}
+
+impl<M: Model> Drop for Generation<'_, M> {
+    fn drop(&mut self) {
+        if !self.ahead.is_empty() {
+            self.take_back();
+        }
+    }
+}

@@ -5,6 +5,7 @@
 //!   caller.
 //! - [`Sampler`]: from a row of logits to one token.
 //! - [`generate`]: the loop, an iterator of [`Event`]s. Streaming is iterating, cancelling is dropping.
+//! - [`Guess`]: what may follow, cheaply, so that one pass of the model gives several tokens.
 //!
 //! Absent on purpose: text, media, files, printing, threads, and any tensor library.
 
@@ -13,10 +14,12 @@ mod logits;
 mod model;
 pub mod sampler;
 mod select;
+mod speculate;
 mod token;
 
 pub use generate::{Event, GenerateError, Generation, Request, Step, StopReason, generate};
 pub use logits::{LogProbs, Logits};
 pub use model::{Model, ModelError, State, check_tokens};
 pub use sampler::{SampleError, Sampler, SamplerConfig, SamplerError, Stage};
+pub use speculate::{Draft, Guess, Lookup, Speculation};
 pub use token::Token;

@@ -39,6 +39,21 @@ pub trait Model {
     /// # Errors
     /// The state is then as it was before the call. [`check_tokens`] has the checks that every model makes.
     fn next(&self, tokens: &[Token], state: &mut Self::State) -> Result<Logits, ModelError>;
+
+    /// Appends `tokens` to `state` and gives the logits after each of them: the same as one [`next`](Self::next) after
+    /// another, in one pass where the model can.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    fn next_each(&self, tokens: &[Token], state: &mut Self::State) -> Result<Vec<Logits>, ModelError> {
+        check_tokens(tokens, state.len(), self.context(), self.vocab_size())?;
+        let start = state.len();
+        let rows = tokens.iter().map(|&token| self.next(&[token], state)).collect();
+        if Result::<Vec<_>, _>::is_err(&rows) {
+            state.truncate(start);
+        }
+        rows
+    }
 }
 
 /// Why a model could not be run.

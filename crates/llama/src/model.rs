@@ -203,4 +203,9 @@ impl Model for Llama {
         check_tokens(tokens, state.len(), self.context, self.config.vocab_size)?;
         self.forward(tokens, state, Rows::Last).map(Logits)
     }
+
+    fn next_each(&self, tokens: &[Token], state: &mut KvCache) -> Result<Vec<Logits>, ModelError> {
+        let rows = self.logits(tokens, state)?;
+        Ok(rows.chunks_exact(self.config.vocab_size).map(|row| Logits(row.to_vec())).collect())
+    }
 }

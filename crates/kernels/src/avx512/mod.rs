@@ -7,6 +7,7 @@
 #![allow(unsafe_code, unsafe_op_in_unsafe_fn)]
 
 mod blocks;
+pub(crate) mod inputs;
 mod plain;
 mod turn;
 
@@ -18,7 +19,8 @@ use self::blocks::{Blocks, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Weights}
 use self::plain::{F16, F32, Plain, Wide};
 use self::turn::{Pointers, turn16};
 use crate::dtype::Dtype;
-use crate::matmul::columns::{LANES, STEP, Step};
+use crate::matmul::columns::{COLUMNS, LANES, STEP, Step};
+use crate::matmul::portable;
 use crate::matmul::rows::Panel;
 
 /// Columns that are computed side by side, with one register for each sum, and with two.
@@ -171,19 +173,22 @@ unsafe fn plain<P: Plain>(panel: &Panel, x: &[[f32; LANES]], stride: usize, firs
     let mut ahead = Ahead::new(panel, whole);
     let end = || Padded::new(panel, whole * LANES * P::BYTES, tail * P::BYTES);
     if let [out] = out {
-        // One column: its sums stay in a register.
-        let mut y = [_mm512_loadu_ps(out.as_ptr())];
-        let (steps, rest) = x.split_at(whole * stride);
-        for (index, x) in steps.chunks_exact(stride).enumerate() {
+        // One column: its sums stay in registers.
+        let mut y = [[_mm512_setzero_ps()]; 2];
+        for (index, x) in x.chunks_exact(stride).enumerate() {
             ahead.step();
-            y = fused(&P::turn(&rows, index * LANES * P::BYTES), std::array::from_ref(&x[first]), y);
+            let w = if index < whole {
+                P::turn(&rows, index * LANES * P::BYTES)
+            } else {
+                P::turn(&end().pointers(), 0)
+            };
+            y[index % 2] = fused(&w, std::array::from_ref(&x[first]), y[index % 2]);
         }
-        if let Some(x) = rest.get(first) {
-            y = fused(&P::turn(&end().pointers(), 0), std::array::from_ref(x), y);
-        }
-        _mm512_storeu_ps(out.as_mut_ptr(), y[0]);
+        _mm512_storeu_ps(out.as_mut_ptr(), _mm512_add_ps(y[0][0], y[1][0]));
         return;
     }
+    let mut odd = [[0.0; LANES]; COLUMNS];
+    let odd = &mut odd[..out.len()];
     for (index, x) in x.chunks_exact(stride).enumerate() {
         ahead.step();
         let w = if index < whole {
@@ -191,8 +196,11 @@ unsafe fn plain<P: Plain>(panel: &Panel, x: &[[f32; LANES]], stride: usize, firs
         } else {
             P::turn(&end().pointers(), 0)
         };
-        over(&x[first..first + out.len()], out, |x, y| fused::<ABREAST>(&w, x, y), |x, y| fused(&w, x, y));
+        let x = &x[first..first + out.len()];
+        let out = if index % 2 == 0 { &mut *out } else { &mut *odd };
+        over(x, out, |x, y| fused::<ABREAST>(&w, x, y), |x, y| fused(&w, x, y));
     }
+    portable::add(out, odd);
 }
 
 /// Columns `N` side by side, as long as there are so many, then one by one.
@@ -248,24 +256,26 @@ pub(crate) unsafe fn bf16(panel: &Panel, x: &[[Bf16; STEP]], stride: usize, firs
     let mut ahead = Ahead::new(panel, whole);
     let end = || Padded::new(panel, whole * STEP * 2, tail * 2);
     if let [out] = out {
-        // One column: its sums stay in a register.
-        let mut y = [_mm512_loadu_ps(out.as_ptr())];
-        let (steps, rest) = x.split_at(whole * stride);
-        for (index, x) in steps.chunks_exact(stride).enumerate() {
+        // One column: its sums stay in registers.
+        let mut y = [[_mm512_setzero_ps()]; 2];
+        for (index, x) in x.chunks_exact(stride).enumerate() {
             ahead.step();
-            y = dots(&turn16(&rows, index * STEP * 2), std::array::from_ref(&x[first]), y);
+            let w = if index < whole { turn16(&rows, index * STEP * 2) } else { turn16(&end().pointers(), 0) };
+            y[index % 2] = dots(&w, std::array::from_ref(&x[first]), y[index % 2]);
         }
-        if let Some(x) = rest.get(first) {
-            y = dots(&turn16(&end().pointers(), 0), std::array::from_ref(x), y);
-        }
-        _mm512_storeu_ps(out.as_mut_ptr(), y[0]);
+        _mm512_storeu_ps(out.as_mut_ptr(), _mm512_add_ps(y[0][0], y[1][0]));
         return;
     }
+    let mut odd = [[0.0; LANES]; COLUMNS];
+    let odd = &mut odd[..out.len()];
     for (index, x) in x.chunks_exact(stride).enumerate() {
         ahead.step();
         let w = if index < whole { turn16(&rows, index * STEP * 2) } else { turn16(&end().pointers(), 0) };
-        over(&x[first..first + out.len()], out, |x, y| dots::<ABREAST>(&w, x, y), |x, y| dots(&w, x, y));
+        let x = &x[first..first + out.len()];
+        let out = if index % 2 == 0 { &mut *out } else { &mut *odd };
+        over(x, out, |x, y| dots::<ABREAST>(&w, x, y), |x, y| dots(&w, x, y));
     }
+    portable::add(out, odd);
 }
 
 /// Adds sixteen pairs' products with `N` columns.

@@ -13,6 +13,9 @@ pub(crate) const STEP: usize = 32;
 /// Values of a step of floats, and rows of a panel.
 pub(crate) const LANES: usize = 16;
 
+/// Columns that go over a panel before it is left: their sums stay in the first cache.
+pub(crate) const COLUMNS: usize = 64;
+
 /// Largest integer a value is rounded to: `hi` then stays within ±127.
 const MOST: f32 = 32639.0;
 
@@ -33,21 +36,30 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    const ZERO: Self = Self { hi: [0; STEP], lo: [0; STEP], scale: 0.0, sum: 0.0, sums: [0; 2] };
+    pub(crate) const ZERO: Self = Self { hi: [0; STEP], lo: [0; STEP], scale: 0.0, sum: 0.0, sums: [0; 2] };
+
+    /// Sets the scale for values of which the largest has these bits without its sign; what they are multiplied with, if
+    /// there is anything to round.
+    #[inline(always)]
+    pub(crate) fn scale(&mut self, bits: u32) -> Option<f32> {
+        let most = f32::from_bits(bits);
+        if bits >= f32::INFINITY.to_bits() {
+            (self.scale, self.sum) = (f32::NAN, f32::NAN);
+            return None;
+        }
+        if most < 1e-30 {
+            return None; // no weight makes a difference of so little
+        }
+        self.scale = most / MOST;
+        Some(MOST / most)
+    }
 
     /// Rounds 32 values. One that is not finite makes the scale NaN, and so every result.
     #[inline(always)]
     fn new(values: &[f32; STEP]) -> Self {
         let bits = values.iter().fold(0, |most, value| (value.to_bits() & 0x7fff_ffff).max(most));
-        let most = f32::from_bits(bits);
-        if bits >= f32::INFINITY.to_bits() {
-            return Self { scale: f32::NAN, sum: f32::NAN, ..Self::ZERO };
-        }
-        if most < 1e-30 {
-            return Self::ZERO; // no weight makes a difference of so little
-        }
-        let factor = MOST / most;
-        let mut step = Self { scale: most / MOST, ..Self::ZERO };
+        let mut step = Self::ZERO;
+        let Some(factor) = step.scale(bits) else { return step };
         for half in 0..2 {
             for i in half * 16..half * 16 + 16 {
                 let q = (values[i] * factor).round_ties_even() as i32;
@@ -103,11 +115,9 @@ impl Columns {
     pub(crate) fn new(cpu: &Cpu, kind: Kind, x: &[f32], len: usize) -> Self {
         let count = x.len() / len.max(1);
         let form = match kind {
-            Kind::Steps => Form::Steps(fill(cpu, x, len, count, Step::ZERO, to_step)),
-            Kind::Floats => Form::Floats(fill(cpu, x, len, count, [0.0; LANES], |_, values| *values)),
-            Kind::Bf16 => {
-                Form::Bf16(fill(cpu, x, len, count, [bf16::ZERO; STEP], |_, values| values.map(bf16::from_f32)))
-            }
+            Kind::Steps => Form::Steps(fill(cpu, x, len, count, Step::ZERO, to_step(cpu.isa()))),
+            Kind::Floats => Form::Floats(fill(cpu, x, len, count, [0.0; LANES], |values| *values)),
+            Kind::Bf16 => Form::Bf16(fill(cpu, x, len, count, [bf16::ZERO; STEP], to_bf16(cpu.isa()))),
         };
         Self { form, count }
     }
@@ -120,11 +130,10 @@ fn fill<const N: usize, T: Copy + Send>(
     len: usize,
     count: usize,
     zero: T,
-    make: fn(Isa, &[f32; N]) -> T,
+    make: fn(&[f32; N]) -> T,
 ) -> Vec<T> {
     let steps = len.div_ceil(N);
     let mut out = vec![zero; steps * count];
-    let isa = cpu.isa();
     let shared = crate::shared::Disjoint::new(&mut out);
     const STEPS: usize = 16; // a task
     let tasks = if count < 8 { 1 } else { steps.div_ceil(STEPS) };
@@ -137,11 +146,11 @@ fn fill<const N: usize, T: Copy + Send>(
             for (column, place) in row.iter_mut().enumerate() {
                 let values = &x[column * len..][step * N..len.min((step + 1) * N)];
                 *place = match values.first_chunk::<N>() {
-                    Some(values) => make(isa, values),
+                    Some(values) => make(values),
                     None => {
                         let mut padded = [0.0; N];
                         padded[..values.len()].copy_from_slice(values);
-                        make(isa, &padded)
+                        make(&padded)
                     }
                 };
             }
@@ -150,31 +159,27 @@ fn fill<const N: usize, T: Copy + Send>(
     out
 }
 
-/// [`Step::new`], compiled for the instructions there are.
-fn to_step(isa: Isa, values: &[f32; STEP]) -> Step {
+/// [`Step::new`] with the instructions there are.
+fn to_step(isa: Isa) -> fn(&[f32; STEP]) -> Step {
     #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-        fn avx512(values: &[f32; STEP]) -> Step {
-            Step::new(values)
-        }
-        #[target_feature(enable = "avx2,fma")]
-        fn avx2(values: &[f32; STEP]) -> Step {
-            Step::new(values)
-        }
-        if isa >= Isa::Avx512 {
-            // SAFETY: `Isa` values above the baseline exist only where the processor has them.
-            #[allow(unsafe_code)]
-            return unsafe { avx512(values) };
-        }
-        if isa == Isa::Avx2 {
-            // SAFETY: as above.
-            #[allow(unsafe_code)]
-            return unsafe { avx2(values) };
-        }
+    if isa >= Isa::Avx512 {
+        // SAFETY: an `Isa` above the baseline is there only if the processor has it.
+        #[allow(unsafe_code)]
+        return |values| unsafe { crate::avx512::inputs::step(values) };
     }
     let _ = isa;
-    Step::new(values)
+    Step::new
+}
+
+fn to_bf16(isa: Isa) -> fn(&[f32; STEP]) -> [bf16; STEP] {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512Bf16 {
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        return |values| unsafe { crate::avx512::inputs::round(values) };
+    }
+    let _ = isa;
+    |values| values.map(bf16::from_f32)
 }
 
 #[cfg(test)]
@@ -184,8 +189,10 @@ mod tests {
     #[test]
     fn a_step_keeps_sixteen_bits_and_its_sums() {
         let values: [f32; STEP] = std::array::from_fn(|i| ((i * 7919) % 101) as f32 - 50.0);
+        let first = Step::new(&values);
         for isa in Isa::available() {
-            let step = to_step(isa, &values);
+            let step = to_step(isa)(&values);
+            assert_eq!((step.hi, step.lo, step.sums), (first.hi, first.lo, first.sums));
             for (i, value) in values.iter().enumerate() {
                 let q = i32::from(step.hi[i]) * 256 + i32::from(step.lo[i]);
                 assert!((q as f32 * step.scale - value).abs() <= 50.0 / MOST, "{value}");

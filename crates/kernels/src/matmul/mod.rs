@@ -12,15 +12,15 @@ pub(crate) mod rows;
 
 use bytes::Bytes;
 
-use self::columns::{Columns, Form, Kind, LANES};
+use self::columns::{COLUMNS, Columns, Form, Kind, LANES};
 use self::rows::{Panel, Rows};
 use crate::cpu::{Cpu, Isa};
 use crate::dtype::Dtype;
 use crate::quant::KernelError;
 use crate::shared::Disjoint;
 
-/// Columns that go over a panel before it is left: their sums stay in the first cache.
-const COLUMNS: usize = 64;
+/// Bytes of weights that make a task worth handing over.
+const TASK: usize = 32 << 10;
 
 /// A matrix of weights as it is stored, `[rows, columns]`, rows contiguous.
 #[derive(Clone, Debug)]
@@ -109,9 +109,10 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
             Job { matrix, form, panels: matrix.shape[0].div_ceil(LANES), out: Disjoint::new(out) }
         })
         .collect();
+    // Few tasks cost few hand-overs, many share the work evenly: some pages of weights each, but 16 for each thread at most.
     let total: usize = jobs.iter().map(|job| job.panels).sum();
-    // Few tasks cost few hand-overs, many share the work evenly: about 16 for each thread, of one panel at least.
-    let size = (total / (16 * cpu.threads())).clamp(1, 32);
+    let bytes: usize = jobs.iter().map(|job| job.matrix.bytes.len()).sum();
+    let size = (TASK * total / bytes).max(total / (16 * cpu.threads())).clamp(1, 32);
     let groups: Vec<(usize, usize)> =
         jobs.iter().enumerate().flat_map(|(j, job)| (0..job.panels).step_by(size).map(move |p| (j, p))).collect();
     let blocks = n.div_ceil(COLUMNS);
@@ -121,7 +122,14 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
         let start = task / groups.len() * COLUMNS;
         let count = COLUMNS.min(n - start);
         let columns = &forms[job.form].1;
-        let mut sums = [[0.0; LANES]; COLUMNS];
+        let (mut one, mut many);
+        let sums: &mut [[f32; LANES]] = if count == 1 {
+            one = [[0.0; LANES]; 1];
+            &mut one
+        } else {
+            many = [[0.0; LANES]; COLUMNS];
+            &mut many[..count]
+        };
         let end = (first + size).min(job.panels);
         for index in first..end {
             let mut panel = Panel::new(&job.matrix.bytes, job.matrix.dtype, job.matrix.shape, job.matrix.order, index);
@@ -132,7 +140,6 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
                 let next = (task + cpu.threads()) % groups.len();
                 jobs[groups[next].0].matrix.panel(groups[next].1)
             };
-            let sums = &mut sums[..count];
             sums.fill([0.0; LANES]);
             multiply(cpu.isa(), job.matrix.dtype, &panel, columns, start, sums);
             let rows = LANES.min(job.matrix.shape[0] - index * LANES);

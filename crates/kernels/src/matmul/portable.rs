@@ -3,11 +3,12 @@
 //! An output is a sum in the order of the inner dimension, whatever is computed beside it. Weights in blocks: for each run
 //! of 32 values (16 for Q6_K) an exact sum of integers, then
 //! `y += scale_w · scale_x · Σ (u − centre)·x` and, for types with a minimum, `y += min_w · Σ x`. Plain weights:
-//! `y += w·x`, one by one. All additions are fused with their product.
+//! `y += w·x`, one by one, in two sums that are added at the end: one of the even steps, one of the odd. All additions are
+//! fused with their product.
 
 use half::{bf16, f16};
 
-use super::columns::{LANES, STEP, Step};
+use super::columns::{COLUMNS, LANES, STEP, Step};
 use super::rows::Panel;
 use crate::dtype::Dtype;
 
@@ -151,8 +152,11 @@ pub(crate) fn floats(
     first: usize,
     out: &mut [[f32; LANES]],
 ) {
+    let mut odd = [[0.0; LANES]; COLUMNS];
+    let odd = &mut odd[..out.len()];
     for (index, x) in x.chunks_exact(stride).enumerate() {
         let x = &x[first..first + out.len()];
+        let out = if index % 2 == 0 { &mut *out } else { &mut *odd };
         let from = index * LANES;
         let count = LANES.min(panel.columns - from);
         let mut w = [[0.0; LANES]; LANES]; // [value][row]
@@ -167,6 +171,17 @@ pub(crate) fn floats(
                     out[lane] = w[lane].mul_add(x, out[lane]);
                 }
             }
+        }
+    }
+    add(out, odd);
+}
+
+/// Adds the sums of the odd steps to those of the even ones.
+#[inline(always)]
+pub(crate) fn add(even: &mut [[f32; LANES]], odd: &[[f32; LANES]]) {
+    for (even, odd) in even.iter_mut().zip(odd) {
+        for lane in 0..LANES {
+            even[lane] += odd[lane];
         }
     }
 }
