@@ -6,7 +6,8 @@
 mod mock;
 
 use jielong_core::{
-    Draft, Event, Guess, Lookup, Model, ModelError, Request, Sampler, SamplerConfig, Speculation, State, Token, generate,
+    Draft, Event, Guess, Lookup, Model, ModelError, Request, Sampler, SamplerConfig, Speculation, State, Token,
+    generate,
 };
 use mock::{Mock, Tape};
 use proptest::prelude::*;
@@ -147,7 +148,11 @@ fn whoever_stops_in_the_middle_finds_the_state_at_what_was_handed_out() {
 #[test]
 fn an_error_among_guesses_comes_when_its_token_does() {
     let mut model = Mock::new(12, 100);
-    model.spoil = |tape, row| if tape.len() == 6 { row.fill(f32::NAN) };
+    model.spoil = |tape, row| {
+        if tape.len() == 6 {
+            row.fill(f32::NAN)
+        }
+    };
     let config = SamplerConfig { temperature: 0.0, ..SamplerConfig::default() };
     let prompt = tokens(&[3, 1]);
     let request = Request { max_new_tokens: 20, ..Request::new(&prompt) };

@@ -52,7 +52,7 @@ fn weights(dtype: Dtype, rows: usize, columns: usize, seed: u64) -> Vec<u8> {
 fn inputs(len: usize, seed: u64) -> Vec<f32> {
     let mut next = noise(seed);
     (0..len)
-        .map(|_| ((next() >> 40) as f32 / (1 << 24) as f32 - 0.5) * if next() % 50 == 0 { 30.0 } else { 1.0 })
+        .map(|_| ((next() >> 40) as f32 / (1 << 24) as f32 - 0.5) * if next().is_multiple_of(50) { 30.0 } else { 1.0 })
         .collect()
 }
 

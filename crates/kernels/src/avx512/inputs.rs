@@ -32,13 +32,17 @@ pub(crate) fn step(values: &[f32; STEP]) -> Step {
 
 /// Rounds to the nearest bf16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(crate) fn round(values: &[f32; STEP]) -> [bf16; STEP] {
-    let mut out = [bf16::ZERO; STEP];
-    // SAFETY: 32 floats in, 32 halves out.
-    unsafe {
-        let v = [_mm512_loadu_ps(values.as_ptr()), _mm512_loadu_ps(values.as_ptr().add(16))];
-        let rounded = _mm512_cvtne2ps_pbh(v[1], v[0]);
-        _mm512_storeu_si512(out.as_mut_ptr().cast(), std::mem::transmute::<__m512bh, __m512i>(rounded));
+pub(crate) fn round(values: &[f32], out: &mut [bf16]) {
+    let ((runs, rest), (outs, out)) = (values.as_chunks::<STEP>(), out.as_chunks_mut::<STEP>());
+    for (values, out) in runs.iter().zip(outs) {
+        // SAFETY: 32 floats in, 32 halves out.
+        unsafe {
+            let v = [_mm512_loadu_ps(values.as_ptr()), _mm512_loadu_ps(values.as_ptr().add(16))];
+            let rounded = _mm512_cvtne2ps_pbh(v[1], v[0]);
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), std::mem::transmute::<__m512bh, __m512i>(rounded));
+        }
     }
-    out
+    for (value, out) in rest.iter().zip(out) {
+        *out = bf16::from_f32(*value);
+    }
 }

@@ -1,7 +1,8 @@
 //! The kernels with AVX-512: [`portable`](crate::matmul::portable) bit for bit, many times as fast.
 //!
-//! A panel's sixteen rows lie in the sixteen lanes of a register. Integers are multiplied four at a time by `vpdpbusd`
-//! (VNNI), once with the high and once with the low bytes of the inputs; pairs of bf16 by `vdpbf16ps`.
+//! Integers: a panel's sixteen rows lie in the sixteen lanes of a register and are multiplied four at a time by `vpdpbusd`
+//! (VNNI), once with the high and once with the low bytes of the inputs. Plain weights: see [`plain`]; pairs of bf16 are
+//! multiplied by `vdpbf16ps`.
 
 // Every function here needs the instructions it is compiled for, and reads weights through the pointers of a panel.
 #![allow(unsafe_code, unsafe_op_in_unsafe_fn)]
@@ -16,15 +17,13 @@ use std::arch::x86_64::*;
 use half::bf16 as Bf16;
 
 use self::blocks::{Blocks, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Weights};
-use self::plain::{F16, F32, Plain, Wide};
-use self::turn::{Pointers, turn16};
+use self::plain::{F16, F32, Pairs, Wide, multiply};
+use self::turn::Pointers;
 use crate::dtype::Dtype;
-use crate::matmul::columns::{COLUMNS, LANES, STEP, Step};
-use crate::matmul::portable;
+use crate::matmul::columns::{LANES, STEP, Step};
 use crate::matmul::rows::Panel;
 
-/// Columns that are computed side by side, with one register for each sum, and with two.
-const ABREAST: usize = 8;
+/// Columns that are computed side by side, with two registers for each sum.
 const PAIRS: usize = 4;
 
 /// As [`portable::steps`](crate::matmul::portable::steps).
@@ -81,8 +80,22 @@ unsafe fn all<B: Blocks>(panel: &Panel, x: &[Step], stride: usize, first: usize,
 #[inline(never)] // so that the case of one column is
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn columns<B: Blocks>(weights: &Weights, x: &[Step], out: &mut [[f32; LANES]]) {
-    // SAFETY: as this function.
-    over(x, out, |x, y| unsafe { add::<B, PAIRS>(weights, x, y) }, |x, y| unsafe { add::<B, 1>(weights, x, y) });
+    let (xs, x) = x.as_chunks::<PAIRS>();
+    let (outs, out) = out.as_chunks_mut::<PAIRS>();
+    for (x, out) in xs.iter().zip(outs) {
+        let mut y = [_mm512_setzero_ps(); PAIRS];
+        for c in 0..PAIRS {
+            y[c] = _mm512_loadu_ps(out[c].as_ptr());
+        }
+        y = add::<B, PAIRS>(weights, x, y);
+        for c in 0..PAIRS {
+            _mm512_storeu_ps(out[c].as_mut_ptr(), y[c]);
+        }
+    }
+    for (x, out) in x.iter().zip(out) {
+        let y = add::<B, 1>(weights, std::array::from_ref(x), [_mm512_loadu_ps(out.as_ptr())]);
+        _mm512_storeu_ps(out.as_mut_ptr(), y[0]);
+    }
 }
 
 /// Adds a run's products with `N` columns side by side, enough independent sums to hide the latency of an addition.
@@ -118,8 +131,7 @@ unsafe fn scaled<B: Blocks, const N: usize>(
     x: &[Step; N],
     mut y: [__m512; N],
 ) -> [__m512; N] {
-    let dword =
-        |bytes: &[i8; STEP], k: usize| _mm512_set1_epi32(bytes.as_ptr().cast::<i32>().add(k).read_unaligned());
+    let dword = |bytes: &[i8; STEP], k: usize| _mm512_set1_epi32(bytes.as_ptr().cast::<i32>().add(k).read_unaligned());
     let (from, to) = if B::HALVES { (4 * half, 4 * half + 4) } else { (0, 8) };
     let mut high = [_mm512_setzero_si512(); N];
     let mut low = high;
@@ -145,154 +157,23 @@ unsafe fn scaled<B: Blocks, const N: usize>(
 /// As [`portable::floats`](crate::matmul::portable::floats).
 ///
 /// # Safety
-/// As [`steps`].
+/// The processor has AVX-512 F, BW, VL and DQ. The columns are `[column][stride]`, padded with zeros to whole steps.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(crate) unsafe fn floats(
-    d: Dtype,
-    panel: &Panel,
-    x: &[[f32; LANES]],
-    stride: usize,
-    first: usize,
-    out: &mut [[f32; LANES]],
-) {
+pub(crate) unsafe fn floats(d: Dtype, panel: &Panel, x: &[f32], stride: usize, out: &mut [[f32; LANES]]) {
     match d {
-        Dtype::F32 => plain::<F32>(panel, x, stride, first, out),
-        Dtype::F16 => plain::<F16>(panel, x, stride, first, out),
-        _ => plain::<Wide>(panel, x, stride, first, out),
+        Dtype::F32 => multiply::<F32>(panel, x, stride, out),
+        Dtype::F16 => multiply::<F16>(panel, x, stride, out),
+        _ => multiply::<Wide>(panel, x, stride, out),
     }
 }
 
-/// All values of a panel, sixteen at a time.
+/// Products of bf16 with columns of bf16.
 ///
 /// # Safety
-/// As [`steps`]; the rows are of type `P`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn plain<P: Plain>(panel: &Panel, x: &[[f32; LANES]], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
-    let rows = Pointers::new(panel);
-    let (whole, tail) = (panel.columns / LANES, panel.columns % LANES);
-    let mut ahead = Ahead::new(panel, whole);
-    let end = || Padded::new(panel, whole * LANES * P::BYTES, tail * P::BYTES);
-    if let [out] = out {
-        // One column: its sums stay in registers.
-        let mut y = [[_mm512_setzero_ps()]; 2];
-        for (index, x) in x.chunks_exact(stride).enumerate() {
-            ahead.step();
-            let w = if index < whole {
-                P::turn(&rows, index * LANES * P::BYTES)
-            } else {
-                P::turn(&end().pointers(), 0)
-            };
-            y[index % 2] = fused(&w, std::array::from_ref(&x[first]), y[index % 2]);
-        }
-        _mm512_storeu_ps(out.as_mut_ptr(), _mm512_add_ps(y[0][0], y[1][0]));
-        return;
-    }
-    let mut odd = [[0.0; LANES]; COLUMNS];
-    let odd = &mut odd[..out.len()];
-    for (index, x) in x.chunks_exact(stride).enumerate() {
-        ahead.step();
-        let w = if index < whole {
-            P::turn(&rows, index * LANES * P::BYTES)
-        } else {
-            P::turn(&end().pointers(), 0)
-        };
-        let x = &x[first..first + out.len()];
-        let out = if index % 2 == 0 { &mut *out } else { &mut *odd };
-        over(x, out, |x, y| fused::<ABREAST>(&w, x, y), |x, y| fused(&w, x, y));
-    }
-    portable::add(out, odd);
-}
-
-/// Columns `N` side by side, as long as there are so many, then one by one.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn over<X, const N: usize>(
-    x: &[X],
-    out: &mut [[f32; LANES]],
-    several: impl Fn(&[X; N], [__m512; N]) -> [__m512; N],
-    one: impl Fn(&[X; 1], [__m512; 1]) -> [__m512; 1],
-) {
-    let (xs, x) = x.as_chunks::<N>();
-    let (outs, out) = out.as_chunks_mut::<N>();
-    for (x, out) in xs.iter().zip(outs) {
-        let mut y = [_mm512_setzero_ps(); N];
-        // SAFETY, here and below: sixteen floats each.
-        for c in 0..N {
-            y[c] = unsafe { _mm512_loadu_ps(out[c].as_ptr()) };
-        }
-        y = several(x, y);
-        for c in 0..N {
-            unsafe { _mm512_storeu_ps(out[c].as_mut_ptr(), y[c]) };
-        }
-    }
-    for (x, out) in x.iter().zip(out) {
-        let y = one(std::array::from_ref(x), [unsafe { _mm512_loadu_ps(out.as_ptr()) }]);
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), y[0]) };
-    }
-}
-
-/// Adds sixteen weights' products with `N` columns.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn fused<const N: usize>(w: &[__m512; LANES], x: &[[f32; LANES]; N], mut y: [__m512; N]) -> [__m512; N] {
-    for k in 0..LANES {
-        for c in 0..N {
-            y[c] = _mm512_fmadd_ps(w[k], _mm512_set1_ps(x[c][k]), y[c]);
-        }
-    }
-    y
-}
-
-/// Adds a panel's products with columns of bf16 to `out`. Each product of a pair is added by the processor's own rule: no
-/// denormals, and a rounding after each of the two.
-///
-/// # Safety
-/// As [`steps`], with BF16; the rows are of bf16.
+/// As [`floats`], with BF16; the rows are of bf16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(crate) unsafe fn bf16(panel: &Panel, x: &[[Bf16; STEP]], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
-    let rows = Pointers::new(panel);
-    let tail = panel.columns % STEP;
-    let whole = panel.columns / STEP;
-    let mut ahead = Ahead::new(panel, whole);
-    let end = || Padded::new(panel, whole * STEP * 2, tail * 2);
-    if let [out] = out {
-        // One column: its sums stay in registers.
-        let mut y = [[_mm512_setzero_ps()]; 2];
-        for (index, x) in x.chunks_exact(stride).enumerate() {
-            ahead.step();
-            let w = if index < whole { turn16(&rows, index * STEP * 2) } else { turn16(&end().pointers(), 0) };
-            y[index % 2] = dots(&w, std::array::from_ref(&x[first]), y[index % 2]);
-        }
-        _mm512_storeu_ps(out.as_mut_ptr(), _mm512_add_ps(y[0][0], y[1][0]));
-        return;
-    }
-    let mut odd = [[0.0; LANES]; COLUMNS];
-    let odd = &mut odd[..out.len()];
-    for (index, x) in x.chunks_exact(stride).enumerate() {
-        ahead.step();
-        let w = if index < whole { turn16(&rows, index * STEP * 2) } else { turn16(&end().pointers(), 0) };
-        let x = &x[first..first + out.len()];
-        let out = if index % 2 == 0 { &mut *out } else { &mut *odd };
-        over(x, out, |x, y| dots::<ABREAST>(&w, x, y), |x, y| dots(&w, x, y));
-    }
-    portable::add(out, odd);
-}
-
-/// Adds sixteen pairs' products with `N` columns.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-fn dots<const N: usize>(w: &[__m512i; LANES], x: &[[Bf16; STEP]; N], mut y: [__m512; N]) -> [__m512; N] {
-    for k in 0..LANES {
-        for c in 0..N {
-            // SAFETY: 32 halves are sixteen pairs; the vector types are bits alike.
-            y[c] = unsafe {
-                let pair = _mm512_set1_epi32(x[c].as_ptr().cast::<i32>().add(k).read_unaligned());
-                let [w, pair] = [w[k], pair].map(|v| std::mem::transmute::<__m512i, __m512bh>(v));
-                _mm512_dpbf16_ps(y[c], w, pair)
-            };
-        }
-    }
-    y
+pub(crate) unsafe fn bf16(panel: &Panel, x: &[Bf16], stride: usize, out: &mut [[f32; LANES]]) {
+    multiply::<Pairs>(panel, x, stride, out);
 }
 
 /// Fetches the next panel into the second cache while this one is computed, in order, as memory likes it: the sixteen
@@ -321,22 +202,5 @@ impl Ahead {
             self.at = self.at.wrapping_add(Self::LINE);
         }
         self.left -= lines;
-    }
-}
-
-/// The ends of rows that are not whole steps, followed by zeros.
-struct Padded([[u8; 64]; LANES]);
-
-impl Padded {
-    fn new(panel: &Panel, at: usize, len: usize) -> Self {
-        let mut padded = [[0; 64]; LANES];
-        for (row, padded) in panel.rows.iter().zip(&mut padded) {
-            padded[..len].copy_from_slice(&row[at..at + len]);
-        }
-        Self(padded)
-    }
-
-    fn pointers(&self) -> Pointers {
-        Pointers(self.0.each_ref().map(|row| row.as_ptr()))
     }
 }

@@ -63,25 +63,3 @@ pub(super) unsafe fn turn8(rows: &Pointers, at: usize) -> [__m512i; 8] {
     }
     out
 }
-
-/// 64 bytes at `at` of each row, as [`turn4`].
-///
-/// # Safety
-/// The rows have these bytes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(super) unsafe fn turn16(rows: &Pointers, at: usize) -> [__m512i; LANES] {
-    let row = |i: usize| _mm512_loadu_si512(rows.0[i].add(at).cast());
-    let four = |i: usize| quarters([row(i), row(i + 1), row(i + 2), row(i + 3)]); // quarter l at 4l + c
-    let g = [four(0), four(4), four(8), four(12)];
-    let mut out = [_mm512_setzero_si512(); LANES];
-    for c in 0..4 {
-        let even = [_mm512_shuffle_i32x4::<0x88>(g[0][c], g[1][c]), _mm512_shuffle_i32x4::<0x88>(g[2][c], g[3][c])];
-        let odd = [_mm512_shuffle_i32x4::<0xdd>(g[0][c], g[1][c]), _mm512_shuffle_i32x4::<0xdd>(g[2][c], g[3][c])];
-        out[c] = _mm512_shuffle_i32x4::<0x88>(even[0], even[1]);
-        out[4 + c] = _mm512_shuffle_i32x4::<0x88>(odd[0], odd[1]);
-        out[8 + c] = _mm512_shuffle_i32x4::<0xdd>(even[0], even[1]);
-        out[12 + c] = _mm512_shuffle_i32x4::<0xdd>(odd[0], odd[1]);
-    }
-    out
-}

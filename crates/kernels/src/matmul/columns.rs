@@ -1,7 +1,7 @@
 //! The inputs of a product, one column a position, in the form that the kernel of a weight type reads.
 //!
-//! Each form is `[step][column]`: a step is what the kernel takes of the inner dimension at a time, so that it streams
-//! through the columns. The inner dimension is padded with zeros to whole steps.
+//! For weights in blocks it is `[step][column]`: a step is what the kernel takes of the inner dimension at a time before it
+//! goes on to the next column. For plain weights it is `[column][value]`. The inner dimension is padded with zeros.
 
 use half::bf16;
 
@@ -10,8 +10,10 @@ use crate::dtype::Dtype;
 
 /// Values of a step of integers.
 pub(crate) const STEP: usize = 32;
-/// Values of a step of floats, and rows of a panel.
+/// Rows of a panel, and sums of a product of floats.
 pub(crate) const LANES: usize = 16;
+/// Values of the inner dimension after which the sums of a product of floats are added up.
+pub(crate) const BLOCK: usize = 2048;
 
 /// Columns that go over a panel before it is left: their sums stay in the first cache.
 pub(crate) const COLUMNS: usize = 64;
@@ -79,10 +81,10 @@ impl Step {
 pub(crate) enum Form {
     /// For weights in blocks of integers.
     Steps(Vec<Step>),
-    /// For plain weights, 16 values a step.
-    Floats(Vec<[f32; LANES]>),
-    /// For bf16 weights where the processor multiplies bf16: rounded, 32 values a step.
-    Bf16(Vec<[bf16; STEP]>),
+    /// For plain weights.
+    Floats(Vec<f32>),
+    /// For bf16 weights where the processor multiplies bf16: rounded.
+    Bf16(Vec<bf16>),
 }
 
 /// Which form a weight type wants.
@@ -108,51 +110,58 @@ impl Kind {
 pub(crate) struct Columns {
     pub form: Form,
     pub count: usize,
+    /// Values of a column of floats, zeros included.
+    pub stride: usize,
 }
 
 impl Columns {
     /// Brings `x`, `[count][len]`, into a form.
     pub(crate) fn new(cpu: &Cpu, kind: Kind, x: &[f32], len: usize) -> Self {
-        let count = x.len() / len.max(1);
+        let (count, stride) = (x.len() / len.max(1), len.next_multiple_of(STEP));
         let form = match kind {
-            Kind::Steps => Form::Steps(fill(cpu, x, len, count, Step::ZERO, to_step(cpu.isa()))),
-            Kind::Floats => Form::Floats(fill(cpu, x, len, count, [0.0; LANES], |values| *values)),
-            Kind::Bf16 => Form::Bf16(fill(cpu, x, len, count, [bf16::ZERO; STEP], to_bf16(cpu.isa()))),
+            Kind::Steps => Form::Steps(fill(cpu, x, len, count, to_step(cpu.isa()))),
+            Kind::Floats => Form::Floats(padded(cpu, x, [len, stride], 0.0, |values, out| out.copy_from_slice(values))),
+            Kind::Bf16 => Form::Bf16(padded(cpu, x, [len, stride], bf16::ZERO, to_bf16(cpu.isa()))),
         };
-        Self { form, count }
+        Self { form, count, stride }
     }
 }
 
-/// Steps in order, each of `N` values, by blocks of columns on all threads.
-fn fill<const N: usize, T: Copy + Send>(
+/// Columns one after another, each of `len` values and zeros up to `stride`.
+fn padded<T: Copy + Send>(
     cpu: &Cpu,
     x: &[f32],
-    len: usize,
-    count: usize,
+    [len, stride]: [usize; 2],
     zero: T,
-    make: fn(&[f32; N]) -> T,
+    make: fn(&[f32], &mut [T]),
 ) -> Vec<T> {
-    let steps = len.div_ceil(N);
-    let mut out = vec![zero; steps * count];
+    let mut out = vec![zero; x.len() / len * stride];
     let shared = crate::shared::Disjoint::new(&mut out);
+    cpu.pool.run(x.len() / len, |column| {
+        // SAFETY: a column is of one task.
+        #[allow(unsafe_code)]
+        make(&x[column * len..][..len], unsafe { shared.slice(column * stride, len) });
+    });
+    out
+}
+
+/// Steps in order, all columns of one after another, on all threads.
+fn fill(cpu: &Cpu, x: &[f32], len: usize, count: usize, make: fn(&[f32; STEP]) -> Step) -> Vec<Step> {
     const STEPS: usize = 16; // a task
-    let tasks = if count < 8 { 1 } else { steps.div_ceil(STEPS) };
-    let size = if count < 8 { steps } else { STEPS };
+    let steps = len.div_ceil(STEP);
+    let mut out = vec![Step::ZERO; steps * count];
+    let shared = crate::shared::Disjoint::new(&mut out);
+    let (tasks, size) = if count < 8 { (1, steps) } else { (steps.div_ceil(STEPS), STEPS) };
     cpu.pool.run(tasks, |task| {
         for step in task * size..((task + 1) * size).min(steps) {
             // SAFETY: a step is of one task.
             #[allow(unsafe_code)]
             let row = unsafe { shared.slice(step * count, count) };
             for (column, place) in row.iter_mut().enumerate() {
-                let values = &x[column * len..][step * N..len.min((step + 1) * N)];
-                *place = match values.first_chunk::<N>() {
-                    Some(values) => make(values),
-                    None => {
-                        let mut padded = [0.0; N];
-                        padded[..values.len()].copy_from_slice(values);
-                        make(&padded)
-                    }
-                };
+                // Weights in blocks have rows of whole blocks, and so of whole steps.
+                if let Some(values) = x[column * len..][step * STEP..].first_chunk() {
+                    *place = make(values);
+                }
             }
         }
     });
@@ -171,15 +180,15 @@ fn to_step(isa: Isa) -> fn(&[f32; STEP]) -> Step {
     Step::new
 }
 
-fn to_bf16(isa: Isa) -> fn(&[f32; STEP]) -> [bf16; STEP] {
+fn to_bf16(isa: Isa) -> fn(&[f32], &mut [bf16]) {
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512Bf16 {
         // SAFETY: as above.
         #[allow(unsafe_code)]
-        return |values| unsafe { crate::avx512::inputs::round(values) };
+        return |values, out| unsafe { crate::avx512::inputs::round(values, out) };
     }
     let _ = isa;
-    |values| values.map(bf16::from_f32)
+    |values, out| out.iter_mut().zip(values).for_each(|(out, value)| *out = bf16::from_f32(*value))
 }
 
 #[cfg(test)]

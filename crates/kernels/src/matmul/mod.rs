@@ -1,9 +1,9 @@
 //! Products with packed weights: a stored matrix times one or many columns.
 //!
-//! Sixteen rows of the matrix are taken together, a *panel*. For each step of the inner dimension they are unpacked into
-//! registers, one row a lane, and go over all columns before the next step. So the same code serves one column (decode,
-//! bound by memory: unpacking has time) and hundreds (prefill: unpacking is paid once), and a result never depends on how
-//! many columns or threads there were. [`portable`] defines the results; [`avx512`](super::avx512) has the same for
+//! Sixteen rows of the matrix are taken together, a *panel*. Weights in blocks are unpacked step by step of the inner
+//! dimension into registers, one row a lane, and go over all columns before the next step; plain weights go over the columns
+//! in tiles. The same code serves one column (decode, bound by memory) and hundreds (prefill, bound by arithmetic), and a
+//! result never depends on how many columns or threads there were. [`portable`] defines the results; [`avx512`](super::avx512) has the same for
 //! AVX-512, bit for bit, except that bf16 weights meet inputs rounded to bf16 where the processor multiplies these.
 
 pub(crate) mod columns;
@@ -174,11 +174,11 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
             }
             (Form::Floats(x_), Isa::Avx512 | Isa::Avx512Bf16) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::avx512::floats(dtype, panel, x_, x.count, first, out) };
+                return unsafe { crate::avx512::floats(dtype, panel, &x_[first * x.stride..], x.stride, out) };
             }
             (Form::Bf16(x_), Isa::Avx512Bf16) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::avx512::bf16(panel, x_, x.count, first, out) };
+                return unsafe { crate::avx512::bf16(panel, &x_[first * x.stride..], x.stride, out) };
             }
             (Form::Steps(x_), Isa::Avx2) => {
                 #[allow(unsafe_code)]
@@ -186,7 +186,7 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
             }
             (Form::Floats(x_), Isa::Avx2) => {
                 #[allow(unsafe_code)]
-                return unsafe { portable::avx2::floats(dtype, panel, x_, x.count, first, out) };
+                return unsafe { portable::avx2::floats(dtype, panel, &x_[first * x.stride..], x.stride, out) };
             }
             _ => {}
         }
@@ -194,7 +194,7 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
     let _ = isa;
     match &x.form {
         Form::Steps(x_) => portable::steps(dtype, panel, x_, x.count, first, out),
-        Form::Floats(x_) => portable::floats(dtype, panel, x_, x.count, first, out),
+        Form::Floats(x_) => portable::floats(dtype, panel, &x_[first * x.stride..], x.stride, out),
         Form::Bf16(_) => unreachable!("columns of bf16 are made only for the instructions that take them"),
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! An output is a sum in the order of the inner dimension, whatever is computed beside it. Weights in blocks: for each run
 //! of 32 values (16 for Q6_K) an exact sum of integers, then
-//! `y += scale_w · scale_x · Σ (u − centre)·x` and, for types with a minimum, `y += min_w · Σ x`. Plain weights:
-//! `y += w·x`, one by one, in two sums that are added at the end: one of the even steps, one of the odd. All additions are
-//! fused with their product.
+//! `y += scale_w · scale_x · Σ (u − centre)·x` and, for types with a minimum, `y += min_w · Σ x`. Plain weights: sixteen
+//! sums of every sixteenth product, of 2048 products at a time; halves of the sums are added until one is left, which is
+//! added to the output. All other additions are fused with their product.
 
 use half::{bf16, f16};
 
-use super::columns::{COLUMNS, LANES, STEP, Step};
+use super::columns::{BLOCK, LANES, STEP, Step};
 use super::rows::Panel;
 use crate::dtype::Dtype;
 
@@ -142,46 +142,35 @@ pub(crate) fn value(dtype: Dtype, row: &[u8], k: usize) -> f32 {
     }
 }
 
-/// As [`steps`], for plain weights.
+/// As [`steps`], for plain weights and columns `[column][stride]`.
 #[inline(always)]
-pub(crate) fn floats(
-    dtype: Dtype,
-    panel: &Panel,
-    x: &[[f32; LANES]],
-    stride: usize,
-    first: usize,
-    out: &mut [[f32; LANES]],
-) {
-    let mut odd = [[0.0; LANES]; COLUMNS];
-    let odd = &mut odd[..out.len()];
-    for (index, x) in x.chunks_exact(stride).enumerate() {
-        let x = &x[first..first + out.len()];
-        let out = if index % 2 == 0 { &mut *out } else { &mut *odd };
-        let from = index * LANES;
-        let count = LANES.min(panel.columns - from);
-        let mut w = [[0.0; LANES]; LANES]; // [value][row]
+pub(crate) fn floats(dtype: Dtype, panel: &Panel, x: &[f32], stride: usize, out: &mut [[f32; LANES]]) {
+    let mut w = [0.0; BLOCK];
+    for from in (0..panel.columns).step_by(BLOCK) {
+        let w = &mut w[..BLOCK.min(panel.columns - from)];
         for lane in 0..LANES {
-            for (k, w) in w[..count].iter_mut().enumerate() {
-                w[lane] = value(dtype, panel.row(lane), from + k);
+            let row = panel.row(lane);
+            for (k, w) in w.iter_mut().enumerate() {
+                *w = value(dtype, row, from + k);
             }
-        }
-        for (x, out) in x.iter().zip(out.iter_mut()) {
-            for (w, &x) in w[..count].iter().zip(x) {
-                for lane in 0..LANES {
-                    out[lane] = w[lane].mul_add(x, out[lane]);
+            for (x, out) in x.chunks_exact(stride).zip(out.iter_mut()) {
+                let mut sums = [0.0; LANES];
+                let ((runs, rest), x) = (w.as_chunks::<LANES>(), &x[from..]);
+                for (w, x) in runs.iter().zip(x.as_chunks::<LANES>().0) {
+                    for i in 0..LANES {
+                        sums[i] = w[i].mul_add(x[i], sums[i]);
+                    }
                 }
+                for (i, w) in rest.iter().enumerate() {
+                    sums[i] = w.mul_add(x[runs.len() * LANES + i], sums[i]);
+                }
+                for half in [8, 4, 2, 1] {
+                    for i in 0..half {
+                        sums[i] += sums[i + half];
+                    }
+                }
+                out[lane] += sums[0];
             }
-        }
-    }
-    add(out, odd);
-}
-
-/// Adds the sums of the odd steps to those of the even ones.
-#[inline(always)]
-pub(crate) fn add(even: &mut [[f32; LANES]], odd: &[[f32; LANES]]) {
-    for (even, odd) in even.iter_mut().zip(odd) {
-        for lane in 0..LANES {
-            even[lane] += odd[lane];
         }
     }
 }
@@ -197,14 +186,7 @@ pub(crate) mod avx2 {
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(crate) fn floats(
-        d: Dtype,
-        panel: &Panel,
-        x: &[[f32; LANES]],
-        stride: usize,
-        first: usize,
-        out: &mut [[f32; LANES]],
-    ) {
-        super::floats(d, panel, x, stride, first, out);
+    pub(crate) fn floats(d: Dtype, panel: &Panel, x: &[f32], stride: usize, out: &mut [[f32; LANES]]) {
+        super::floats(d, panel, x, stride, out);
     }
 }
