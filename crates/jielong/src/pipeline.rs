@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use jielong_core::{Event, Model, Request, Sampler, SamplerConfig, Step, StopReason, Token, generate};
+use jielong_core::{Event, Guess, Model, Request, Sampler, SamplerConfig, Speculation, Step, StopReason, Token, generate};
 use jielong_kernels::{CacheType, Cpu, Dtype};
 use jielong_llama::{Compute, Config, KvCache, Llama, LoadOptions};
 use jielong_nn::device::{Device, DeviceChoice, FloatDType};
@@ -28,6 +28,8 @@ pub struct Settings {
     pub cache: CacheType,
     /// Threads on the CPU; 0: one for each physical core.
     pub threads: usize,
+    /// Threads that another model has already: two models that take turns share them.
+    pub cpu: Option<Arc<Cpu>>,
     /// Positions of the context; those of the model if `None`.
     pub context: Option<usize>,
 }
@@ -64,6 +66,14 @@ pub struct TextRequest<'a> {
     pub cancel: Option<&'a AtomicBool>,
 }
 
+/// Speculative decoding: who guesses, and how many tokens at a time.
+pub struct Guesses<'a> {
+    /// Who guesses.
+    pub guess: Box<dyn Guess + 'a>,
+    /// Tokens at a time.
+    pub count: usize,
+}
+
 /// News of a generation under way.
 pub enum News<'a> {
     /// So much of the prompt was read.
@@ -93,6 +103,8 @@ pub struct Outcome {
     pub reused: usize,
     /// Tokens of the prompt that were read.
     pub read: usize,
+    /// How often guesses were right, where somebody guessed.
+    pub speculation: Option<Speculation>,
     /// Time for reading the prompt, up to the first token.
     pub prefill: Duration,
     /// Time for all further tokens.
@@ -117,7 +129,7 @@ impl Settings {
         let compute = match picked {
             DeviceChoice::Cuda(_) => Compute::Burn { device, dtype: float(self.dtype)? },
             _ => {
-                let cpu = Arc::new(Cpu::new(self.threads));
+                let cpu = self.cpu.clone().unwrap_or_else(|| Arc::new(Cpu::new(self.threads)));
                 Compute::Kernels { cpu, dtype: self.dtype, cache: self.cache }
             }
         };
@@ -187,6 +199,14 @@ impl Pipeline {
         Ok(Self { name: local.name.clone(), path: local.path.clone(), model, assets, template, device: picked })
     }
 
+    /// The threads of the CPU, where its kernels compute.
+    pub fn cpu(&self) -> Option<Arc<Cpu>> {
+        match self.model.compute() {
+            Compute::Kernels { cpu, .. } => Some(Arc::clone(cpu)),
+            Compute::Burn { .. } => None,
+        }
+    }
+
     /// The tokenizer.
     ///
     /// # Errors
@@ -218,6 +238,7 @@ impl Pipeline {
         state: &mut KvCache,
         sampler: &mut Sampler,
         request: &TextRequest,
+        guesses: Option<&mut Guesses>,
         news: &mut dyn FnMut(News),
     ) -> Result<Outcome> {
         let reused = jielong_core::State::len(state).min(request.prompt.len().saturating_sub(1));
@@ -240,7 +261,12 @@ impl Pipeline {
                 news(News::Text(piece));
             }
         };
-        for event in generate(&self.model, state, sampler, inner) {
+        let mut generation = generate(&self.model, state, sampler, inner);
+        let guessed = guesses.is_some();
+        if let Some(Guesses { guess, count }) = guesses {
+            generation = generation.with_guess(guess.as_mut(), *count);
+        }
+        for event in generation.by_ref() {
             match event? {
                 Event::Prefill { done, total } => news(News::Prefill { done, total }),
                 Event::Token(step) => {
@@ -263,6 +289,8 @@ impl Pipeline {
             }
         }
         let total = start.elapsed();
+        let speculation = guessed.then(|| generation.speculation());
+        drop(generation);
         if stop != StopReason::StopString {
             let piece = stops.push(&stream.as_mut().map(|s| s.finish()).unwrap_or_default());
             say(&piece.text, news);
@@ -270,6 +298,6 @@ impl Pipeline {
         }
         let prefill = first.unwrap_or(total);
         let read = request.prompt.len() - reused;
-        Ok(Outcome { ids, text, stop, steps, reused, read, prefill, decode: total - prefill })
+        Ok(Outcome { ids, text, stop, steps, reused, read, speculation, prefill, decode: total - prefill })
     }
 }

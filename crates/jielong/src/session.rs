@@ -11,7 +11,7 @@ use jielong_llama::KvCache;
 use jielong_text::{Message, Span, Specials, Template, TemplateInput};
 use serde_json::{Map, Value};
 
-use crate::pipeline::{News, Outcome, Pipeline, TextRequest};
+use crate::pipeline::{Guesses, News, Outcome, Pipeline, TextRequest};
 
 /// Tokens that are kept free for an answer, at least, as a share of the context.
 const ANSWER_SHARE: usize = 8;
@@ -33,6 +33,8 @@ pub struct Session<'a> {
     pub max_new_tokens: usize,
     /// Strings that end an answer.
     pub stop: Vec<String>,
+    /// Speculative decoding, if it is wanted.
+    pub guesses: Option<Guesses<'a>>,
 }
 
 /// An answer and what it took.
@@ -62,6 +64,7 @@ impl<'a> Session<'a> {
             variables: Map::new(),
             max_new_tokens: usize::MAX,
             stop: Vec::new(),
+            guesses: None,
         })
     }
 
@@ -164,7 +167,13 @@ impl<'a> Session<'a> {
             ignore_end: false,
             cancel,
         };
-        let outcome = self.pipeline.continue_text(&mut self.state, &mut self.sampler, &request, news);
+        let outcome = self.pipeline.continue_text(
+            &mut self.state,
+            &mut self.sampler,
+            &request,
+            self.guesses.as_mut(),
+            news,
+        );
         self.read = prompt.clone();
         self.read.extend(outcome.iter().flat_map(|o| &o.ids));
         self.read.truncate(self.state.len());

@@ -11,6 +11,7 @@ use jielong_text::{Message, SpanKind, Template};
 use serde_json::json;
 
 use super::chat_session::Chat;
+use super::speculation::SpeculationArgs;
 use super::{Global, ids, interrupt, model_args::ModelArgs, output, progress, sampling, stats};
 
 /// Talk with a model: one answer to MESSAGE, or a session
@@ -55,12 +56,16 @@ pub struct Args {
     #[arg(long, requires = "message")]
     json: bool,
     #[command(flatten)]
+    speculation: SpeculationArgs,
+    #[command(flatten)]
     sampling: sampling::SamplingArgs,
 }
 
 pub fn run(args: Args, global: &Global) -> Result<()> {
     let start = stats::Start::now();
-    let mut pipeline = args.model.pipeline(global)?;
+    let settings = args.model.settings(global)?;
+    let mut pipeline = Pipeline::open(&args.model.local(global)?, &settings)?;
+    let draft = args.speculation.draft(&pipeline, &settings, global)?;
     if args.raw {
         pipeline.template = Some(Template::Affix { prefix: String::new(), suffix: String::new() });
     } else if let Some([prefix, suffix]) = args.template.as_deref() {
@@ -71,6 +76,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
     let mut session = Session::new(&pipeline, config)?;
     session.max_new_tokens = args.max_new_tokens.unwrap_or(usize::MAX);
     session.stop = args.stop;
+    session.guesses = args.speculation.guesses(draft.as_ref())?;
     for pair in &args.set {
         let (key, value) = ids::variable(pair)?;
         session.variables.insert(key, value);

@@ -9,6 +9,7 @@ use jielong_core::{Model, Sampler, Step, Token};
 use jielong_text::{Specials, Tokenizer};
 use serde_json::{Value, json};
 
+use super::speculation::SpeculationArgs;
 use super::{Global, ids, interrupt, model_args::ModelArgs, output, progress, sampling, stats};
 
 /// Continue a prompt, token by token
@@ -53,12 +54,17 @@ pub struct Args {
     #[arg(long)]
     stats: bool,
     #[command(flatten)]
+    speculation: SpeculationArgs,
+    #[command(flatten)]
     sampling: sampling::SamplingArgs,
 }
 
 pub fn run(args: Args, global: &Global) -> Result<()> {
     let start = stats::Start::now();
-    let pipeline = args.model.pipeline(global)?;
+    let settings = args.model.settings(global)?;
+    let pipeline = Pipeline::open(&args.model.local(global)?, &settings)?;
+    let draft = args.speculation.draft(&pipeline, &settings, global)?;
+    let mut guesses = args.speculation.guesses(draft.as_ref())?;
     let prompt = prompt(&args, &pipeline)?;
     let base = global.sampling(sampling::recommended(&pipeline.assets.generation));
     let config = args.sampling.config(base, &pipeline)?;
@@ -84,7 +90,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
     }
     let mut bar = progress::Prefill::new(global, prompt.len());
     let mut failed = None;
-    let outcome = pipeline.continue_text(&mut state, &mut sampler, &request, &mut |news| {
+    let outcome = pipeline.continue_text(&mut state, &mut sampler, &request, guesses.as_mut(), &mut |news| {
         let printed = match news {
             News::Prefill { done, .. } => {
                 bar.advance(done);

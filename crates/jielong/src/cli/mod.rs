@@ -17,6 +17,7 @@ mod progress;
 mod pull;
 mod sampling;
 mod show;
+mod speculation;
 mod stats;
 mod template;
 mod tokens;

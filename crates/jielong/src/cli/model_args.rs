@@ -91,6 +91,6 @@ impl ModelArgs {
             _ => None,
         };
         let (context, cache) = (self.context.or(global.user.context), self.cache.unwrap_or_default());
-        Ok(Settings { device, dtype, cache, threads: threads.unwrap_or(0), context })
+        Ok(Settings { device, dtype, cache, threads: threads.unwrap_or(0), cpu: None, context })
     }
 }

@@ -40,7 +40,11 @@ pub fn peak_memory() -> Option<u64> {
 
 /// The `timing` of `--json`, in seconds and tokens a second.
 pub fn timing(outcome: &Outcome) -> Value {
+    let speculation = outcome.speculation.map(|s| {
+        json!({ "proposed_tokens": s.proposed, "accepted_tokens": s.accepted, "passes": s.passes })
+    });
     json!({
+        "speculation": speculation,
         "prefill_seconds": outcome.prefill.as_secs_f64(),
         "prefill_tokens": outcome.read,
         "prefill_tokens_per_second": outcome.prefill_rate(),
@@ -68,6 +72,10 @@ pub fn print(start: &Start, pipeline: &Pipeline, outcome: &Outcome, used: usize)
         outcome.decode_rate(),
         outcome.stop.as_str()
     );
+    if let Some(s) = outcome.speculation {
+        let share = 100.0 * s.accepted as f64 / s.proposed.max(1) as f64;
+        eprintln!("guesses  {} of {} accepted ({share:.0} %), {} passes", s.accepted, s.proposed, s.passes);
+    }
     eprintln!("context  {used} of {context} positions");
     let memory = peak_memory().map_or(String::new(), |bytes| format!(", peak memory {} MiB", bytes >> 20));
     eprintln!("process  first token after {:.2} s{memory}, device {}", first.as_secs_f64(), pipeline.device);
