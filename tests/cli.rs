@@ -400,3 +400,45 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert!(output.status.success());
 }
+
+#[test]
+fn guessing_ahead_changes_nothing_but_the_number_of_passes() {
+    let program = Program::new();
+    let model = oracle("tiny-llama3-tied");
+    let model = model.to_str().unwrap();
+    let base = ["generate", "-m", model, "--ids", "5,6,7,5,6", "-n", "24", "--ignore-eos", "--json", "--seed", "3"];
+    for sampling in [&["--temperature", "0"][..], &["--temperature", "0.7"]] {
+        let run = |more: &[&str]| program.json(&[&base[..], sampling, more].concat());
+        let plain = run(&[]);
+        assert!(plain["timing"]["speculation"].is_null());
+        for more in [&["--lookup"][..], &["--draft", model, "--guesses", "3"]] {
+            let guessed = run(more);
+            assert_eq!(guessed["ids"], plain["ids"], "{more:?}");
+            let counts = &guessed["timing"]["speculation"];
+            assert!(counts["passes"].as_u64().unwrap() <= 23, "{counts}");
+        }
+        // At temperature 0 a model guesses itself without fault.
+        let counts = run(&["--draft", model, "--guesses", "3"])["timing"]["speculation"].take();
+        assert!(sampling[1] != "0" || counts["accepted_tokens"] == counts["proposed_tokens"], "{counts}");
+    }
+    let other = oracle("tiny-chat");
+    let message = program.fails(1, &[&base[..], &["--draft", other.to_str().unwrap()]].concat());
+    assert!(message.contains("vocabulary"), "{message}");
+}
+
+#[test]
+fn a_model_is_measured_and_a_wrong_type_is_named() {
+    let program = Program::new();
+    let model = oracle("tiny-chat");
+    let model = model.to_str().unwrap();
+    let report = program
+        .json(&["bench", "-m", model, "--prompt", "9", "--new", "3", "--depth", "0,20", "--repeat", "2", "--json"]);
+    assert_eq!(report["pp_tps"].as_array().unwrap().len(), 2);
+    assert_eq!(report["depths"].as_array().unwrap().len(), 2);
+    assert!(report["depths"][1]["bytes_per_token"].as_u64() > report["depths"][0]["bytes_per_token"].as_u64());
+    let message = program.fails(1, &["bench", "--shape", "llama9"]);
+    assert!(message.contains("llama9") && message.contains("llama3.2-1b"), "{message}");
+    let message = program.fails(1, &["generate", "-m", model, "--quantize", "q3_k", "--ids", "1"]);
+    assert!(message.contains("q3_k") && message.contains("q4_k"), "{message}");
+    program.ok(&["generate", "-m", model, "--quantize", "q8_0", "--cache", "q8", "--ids", "1,2", "-n", "3"]);
+}

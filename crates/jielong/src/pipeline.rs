@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use jielong_core::{Event, Guess, Model, Request, Sampler, SamplerConfig, Speculation, Step, StopReason, Token, generate};
+use jielong_core::{
+    Event, Guess, Model, Request, Sampler, SamplerConfig, Speculation, Step, StopReason, Token, generate,
+};
 use jielong_kernels::{CacheType, Cpu, Dtype};
 use jielong_llama::{Compute, Config, KvCache, Llama, LoadOptions};
 use jielong_nn::device::{Device, DeviceChoice, FloatDType};

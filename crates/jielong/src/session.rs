@@ -167,13 +167,8 @@ impl<'a> Session<'a> {
             ignore_end: false,
             cancel,
         };
-        let outcome = self.pipeline.continue_text(
-            &mut self.state,
-            &mut self.sampler,
-            &request,
-            self.guesses.as_mut(),
-            news,
-        );
+        let outcome =
+            self.pipeline.continue_text(&mut self.state, &mut self.sampler, &request, self.guesses.as_mut(), news);
         self.read = prompt.clone();
         self.read.extend(outcome.iter().flat_map(|o| &o.ids));
         self.read.truncate(self.state.len());

@@ -5,8 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use burn::tensor::{Device, FloatDType};
 use jielong_core::{Event, Model, Request, Sampler, SamplerConfig, State, Token, generate};
+use jielong_kernels::{CacheType, Cpu, Dtype};
 use jielong_llama::{Compute, Config, Llama, LoadOptions};
 use safetensors::SafeTensors;
 
@@ -31,9 +34,14 @@ fn folders() -> Vec<PathBuf> {
     found
 }
 
-fn load(folder: &Path, context: Option<usize>) -> Llama {
-    let options = LoadOptions { compute: Compute::kernels(), context };
+fn load(folder: &Path, compute: Compute, context: Option<usize>) -> Llama {
+    let options = LoadOptions { compute, context };
     Llama::from_folder(folder, &options).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+}
+
+/// Both ways to compute: the kernels, and Burn's own operations.
+fn computes() -> [Compute; 2] {
+    [Compute::kernels(), Compute::Burn { device: Device::flex(), dtype: FloatDType::F32 }]
 }
 
 struct Oracle {
@@ -67,13 +75,15 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
 fn logits_at_every_position_are_those_of_transformers() {
     for folder in folders() {
         let oracle = oracle(&folder);
-        let model =
-            load(&folder, Some(Config::from_hf(&std::fs::read(folder.join("config.json")).unwrap()).unwrap().context));
-        let mut state = model.new_state().unwrap();
-        let logits = model.logits(&oracle.ids, &mut state).unwrap();
-        let error = worst(&logits, &oracle.logits);
-        println!("{:60} {error:.1e}", folder.file_name().unwrap().to_string_lossy());
-        assert!(error < TOLERANCE, "{}: {error}", folder.display());
+        let context = Config::from_hf(&std::fs::read(folder.join("config.json")).unwrap()).unwrap().context;
+        for compute in computes() {
+            let model = load(&folder, compute, Some(context));
+            let mut state = model.new_state().unwrap();
+            let logits = model.logits(&oracle.ids, &mut state).unwrap();
+            let error = worst(&logits, &oracle.logits);
+            println!("{:60} {error:.1e}", folder.file_name().unwrap().to_string_lossy());
+            assert!(error < TOLERANCE, "{}: {error}", folder.display());
+        }
     }
 }
 
@@ -81,7 +91,7 @@ fn logits_at_every_position_are_those_of_transformers() {
 fn greedy_continuations_are_those_of_transformers() {
     for folder in folders() {
         let oracle = oracle(&folder);
-        let model = load(&folder, None);
+        let model = load(&folder, Compute::kernels(), None);
         let mut state = model.new_state().unwrap();
         let config = SamplerConfig { temperature: 0.0, ..SamplerConfig::default() };
         let mut sampler = Sampler::new(config, model.vocab_size()).unwrap();
@@ -100,27 +110,32 @@ fn greedy_continuations_are_those_of_transformers() {
 fn chunks_and_truncation_change_nothing() {
     for folder in folders() {
         let oracle = oracle(&folder);
-        let model = load(&folder, Some(64));
-        let vocab = model.vocab_size();
-        let row = |i: usize| &oracle.logits[i * vocab..(i + 1) * vocab];
-        for chunk in [1, 3, 7, 16, 39] {
-            let mut state = model.new_state().unwrap();
-            let mut last = 0;
-            for part in oracle.ids.chunks(chunk) {
-                let logits = model.next(part, &mut state).unwrap();
-                last += part.len();
-                assert_eq!(state.len(), last);
-                let error = worst(&logits.0, row(last - 1));
-                assert!(error < TOLERANCE, "{} in chunks of {chunk}: {error}", folder.display());
-            }
-            // Forget a part, read something else, forget that, and read the part again.
-            for keep in [0, 5, 21] {
-                state.truncate(keep);
-                model.next(&[Token(7), Token(8), Token(9)], &mut state).unwrap();
-                state.truncate(keep);
-                let logits = model.next(&oracle.ids[keep..], &mut state).unwrap();
-                assert!(worst(&logits.0, row(oracle.ids.len() - 1)) < TOLERANCE, "{}", folder.display());
-            }
+        for compute in computes() {
+            chunks_and_truncation(&folder, &oracle, &load(&folder, compute, Some(64)));
+        }
+    }
+}
+
+fn chunks_and_truncation(folder: &Path, oracle: &Oracle, model: &Llama) {
+    let vocab = model.vocab_size();
+    let row = |i: usize| &oracle.logits[i * vocab..(i + 1) * vocab];
+    for chunk in [1, 3, 7, 16, 39] {
+        let mut state = model.new_state().unwrap();
+        let mut last = 0;
+        for part in oracle.ids.chunks(chunk) {
+            let logits = model.next(part, &mut state).unwrap();
+            last += part.len();
+            assert_eq!(state.len(), last);
+            let error = worst(&logits.0, row(last - 1));
+            assert!(error < TOLERANCE, "{} in chunks of {chunk}: {error}", folder.display());
+        }
+        // Forget a part, read something else, forget that, and read the part again.
+        for keep in [0, 5, 21] {
+            state.truncate(keep);
+            model.next(&[Token(7), Token(8), Token(9)], &mut state).unwrap();
+            state.truncate(keep);
+            let logits = model.next(&oracle.ids[keep..], &mut state).unwrap();
+            assert!(worst(&logits.0, row(oracle.ids.len() - 1)) < TOLERANCE, "{}", folder.display());
         }
     }
 }
@@ -129,7 +144,7 @@ fn chunks_and_truncation_change_nothing() {
 fn the_cache_grows_without_forgetting() {
     let folder = root().join("tests/oracle/tiny-llama3-tied");
     let oracle = oracle(&folder);
-    let model = load(&folder, None);
+    let model = load(&folder, Compute::kernels(), None);
     assert_eq!(model.context(), 64);
     let mut state = model.new_state().unwrap();
     let long: Vec<Token> = oracle.ids.iter().chain(&oracle.ids).copied().take(64).collect();
@@ -140,4 +155,38 @@ fn the_cache_grows_without_forgetting() {
     state.truncate(oracle.ids.len() - 1);
     let logits = model.next(&oracle.ids[oracle.ids.len() - 1..], &mut state).unwrap();
     assert!(worst(&logits.0, &oracle.logits[oracle.logits.len() - model.vocab_size()..]) < TOLERANCE);
+}
+
+#[test]
+fn kernels_give_the_same_bits_for_all_at_once_and_one_by_one() {
+    for folder in folders() {
+        let oracle = oracle(&folder);
+        for (threads, cache) in [(1, CacheType::F32), (3, CacheType::F16), (2, CacheType::Q8)] {
+            let compute = Compute::Kernels { cpu: Arc::new(Cpu::new(threads)), dtype: None, cache };
+            let model = load(&folder, compute, Some(64));
+            let (mut whole, mut single) = (model.new_state().unwrap(), model.new_state().unwrap());
+            let together = model.next_each(&oracle.ids, &mut whole).unwrap();
+            for (&token, row) in oracle.ids.iter().zip(&together) {
+                let alone = model.next(&[token], &mut single).unwrap();
+                assert!(alone.0.iter().zip(&row.0).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", folder.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn quantised_on_load_a_model_stays_within_the_error_of_the_type() {
+    // Rows of 32 and 48 values: Q6_K becomes Q8_0 where there are whole blocks of 32, and F16 elsewhere.
+    for (dtype, tolerance) in [(Dtype::Q8_0, 0.06), (Dtype::Q6_K, 0.06), (Dtype::Q5_1, 0.4), (Dtype::Q4_0, 0.8)] {
+        let folder = root().join("tests/oracle/tiny-llama3-tied");
+        let oracle = oracle(&folder);
+        let compute = Compute::Kernels { cpu: Arc::new(Cpu::new(2)), dtype: Some(dtype), cache: CacheType::default() };
+        let model = load(&folder, compute, None);
+        let logits = model.logits(&oracle.ids, &mut model.new_state().unwrap()).unwrap();
+        let size = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
+        let differences = &mut logits.iter().zip(&oracle.logits).map(|(a, b)| a - b);
+        let error = size(differences) / size(&mut oracle.logits.iter().copied());
+        println!("{dtype}: {error:.1e} of the size of the logits");
+        assert!(error > 0.0 && error < tolerance, "{dtype}: {error}");
+    }
 }

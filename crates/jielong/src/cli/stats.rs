@@ -40,9 +40,9 @@ pub fn peak_memory() -> Option<u64> {
 
 /// The `timing` of `--json`, in seconds and tokens a second.
 pub fn timing(outcome: &Outcome) -> Value {
-    let speculation = outcome.speculation.map(|s| {
-        json!({ "proposed_tokens": s.proposed, "accepted_tokens": s.accepted, "passes": s.passes })
-    });
+    let speculation = outcome
+        .speculation
+        .map(|s| json!({ "proposed_tokens": s.proposed, "accepted_tokens": s.accepted, "passes": s.passes }));
     json!({
         "speculation": speculation,
         "prefill_seconds": outcome.prefill.as_secs_f64(),
