@@ -129,7 +129,11 @@ pub(super) unsafe fn multiply<P: Plain>(panel: &Panel, x: &[P::Input], stride: u
         let len = BLOCK.min(panel.columns - from);
         let mut column = 0;
         while column < out.len() {
-            let count = if out.len() - column >= WIDE { WIDE } else { 1 };
+            let count = match out.len() - column {
+                WIDE.. => WIDE,
+                2.. => 2,
+                _ => 1,
+            };
             for row in (0..LANES).step_by(ROWS) {
                 if out.len() > 1 {
                     ahead.step(); // a single column is one stream a row, which the processor foresees
@@ -138,10 +142,11 @@ pub(super) unsafe fn multiply<P: Plain>(panel: &Panel, x: &[P::Input], stride: u
                     rows.0[row..].first_chunk().map(|rows: &[*const u8; ROWS]| rows.map(|r| r.add(from * P::BYTES)));
                 let Some(at) = at else { continue };
                 let x = x.as_ptr().add(column * stride + from);
-                if count == WIDE {
-                    tile::<P, WIDE>(at, x, stride, len, row, &mut out[column..]);
-                } else {
-                    tile::<P, 1>(at, x, stride, len, row, &mut out[column..]);
+                let out = &mut out[column..];
+                match count {
+                    WIDE => tile::<P, WIDE>(at, x, stride, len, row, out),
+                    2 => tile::<P, 2>(at, x, stride, len, row, out),
+                    _ => tile::<P, 1>(at, x, stride, len, row, out),
                 }
             }
             column += count;

@@ -16,7 +16,7 @@ pub(crate) const LANES: usize = 16;
 pub(crate) const BLOCK: usize = 2048;
 
 /// Columns that go over a panel before it is left: their sums stay in the first cache.
-pub(crate) const COLUMNS: usize = 64;
+pub(crate) const COLUMNS: usize = 96;
 
 /// Largest integer a value is rounded to: `hi` then stays within ±127.
 const MOST: f32 = 32639.0;
