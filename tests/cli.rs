@@ -2,88 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod program;
 
-use safetensors::SafeTensors;
+use std::process::Stdio;
+
+use program::{Program, floats, list, numbers, oracle};
 use serde_json::{Value, json};
-
-fn oracle(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(name)
-}
-
-/// The program with folders of its own, so that neither the user's files nor the network play a part.
-struct Program {
-    home: tempfile::TempDir,
-}
-
-impl Program {
-    fn new() -> Self {
-        Self { home: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_jielong"));
-        command.args(args).arg("--offline").stdin(Stdio::null()).env_clear();
-        command.env("JIELONG_CACHE", self.path("cache")).env("HF_HOME", self.path("hub"));
-        command.env("JIELONG_CONFIG", self.path("config.toml")).env("XDG_STATE_HOME", self.path("state"));
-        command.env("HOME", self.home.path()).env("RAYON_NUM_THREADS", "1");
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(args)).unwrap()
-    }
-
-    /// The message of a run that must fail with this code and print nothing.
-    fn fails(&self, code: i32, args: &[&str]) -> String {
-        let output = self.run(args);
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{args:?}");
-        message
-    }
-
-    fn typed(&self, args: &[&str], input: &str) -> Output {
-        let mut command = self.command(args);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-}
-
-/// Ids and numbers of an oracle file.
-fn numbers(folder: &Path, name: &str) -> Vec<i64> {
-    let bytes = std::fs::read(folder.join("oracle.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    file.tensor(name).unwrap().data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
-}
-
-fn floats(path: &Path, name: &str) -> (Vec<usize>, Vec<f32>) {
-    let bytes = std::fs::read(path).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = file.tensor(name).unwrap();
-    (tensor.shape().to_vec(), tensor.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
-}
-
-fn list(ids: &[i64]) -> String {
-    ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
-}
 
 const CHAT: &str = "tiny-chat";
 

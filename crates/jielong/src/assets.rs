@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use jielong_core::Token;
+use jielong_llama::gguf::writer::Pair;
 use jielong_llama::{Config, GenerationConfig, Gguf, read_config, read_generation};
 use jielong_text::{ChatTemplate, GgufVocab, Tokenizer};
 use serde_json::{Map, Value};
@@ -174,6 +175,30 @@ fn vocabulary(gguf: &Gguf) -> Result<Option<GgufVocab>> {
         add_eos: gguf.bool(&key("add_eos_token"))?,
         add_space_prefix: gguf.bool(&key("add_space_prefix"))?,
     }))
+}
+
+/// A vocabulary as the metadata of a GGUF file.
+pub(crate) fn vocabulary_pairs(vocab: &GgufVocab) -> Vec<Pair> {
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let mut pairs = vec![Pair::string(key("model"), &vocab.model)];
+    pairs.extend(vocab.pre.as_ref().map(|pre| Pair::string(key("pre"), pre)));
+    pairs.push(Pair::strings(key("tokens"), &vocab.tokens));
+    pairs.push(Pair::i32s(key("token_type"), &vocab.token_types));
+    if !vocab.scores.is_empty() {
+        pairs.push(Pair::f32s(key("scores"), &vocab.scores));
+    }
+    if !vocab.merges.is_empty() {
+        pairs.push(Pair::strings(key("merges"), &vocab.merges));
+    }
+    let ids = [("bos", vocab.bos), ("eos", vocab.eos), ("unknown", vocab.unk), ("padding", vocab.pad)];
+    pairs.extend(ids.iter().filter_map(|(name, id)| Some(Pair::u32(key(&format!("{name}_token_id")), (*id)?))));
+    let switches = [
+        ("add_bos_token", vocab.add_bos),
+        ("add_eos_token", vocab.add_eos),
+        ("add_space_prefix", vocab.add_space_prefix),
+    ];
+    pairs.extend(switches.iter().filter_map(|(name, on)| Some(Pair::bool(key(name), (*on)?))));
+    pairs
 }
 
 /// A JSON object in a folder, if the file is there.

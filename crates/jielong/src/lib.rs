@@ -14,10 +14,11 @@
 //! ```
 //!
 //! [`sources`] finds and fetches models, [`assets`] reads what a model brings besides its weights, [`Pipeline`] is a model
-//! ready to use, [`Session`] a conversation with it. The parts are in crates of their own: `jielong_core` (the loop and the
+//! ready to use, [`Session`] a conversation with it; [`convert`] writes a model in another format. The parts are in crates of their own: `jielong_core` (the loop and the
 //! sampler), `jielong_llama` (the transformer), `jielong_text` (tokenizers and templates).
 
 pub mod assets;
+pub mod convert;
 pub mod pipeline;
 pub mod session;
 pub mod sources;

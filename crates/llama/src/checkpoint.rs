@@ -211,7 +211,7 @@ fn fused(c: &Config, spec: &Spec) -> (String, usize, usize) {
 }
 
 /// Heads of a weight whose rows GGUF's `llama` architecture stores as interleaved pairs.
-fn rotary_heads(c: &Config, name: &str) -> Option<usize> {
+pub(crate) fn rotary_heads(c: &Config, name: &str) -> Option<usize> {
     match name {
         _ if name.contains("q_proj") => Some(c.heads),
         _ if name.contains("k_proj") => Some(c.kv_heads),
@@ -220,7 +220,7 @@ fn rotary_heads(c: &Config, name: &str) -> Option<usize> {
 }
 
 /// The name that GGUF files give a weight.
-fn gguf_name(c: &Config, name: &str) -> String {
+pub(crate) fn gguf_name(c: &Config, name: &str) -> String {
     match name {
         "model.embed_tokens.weight" => return "token_embd.weight".into(),
         "model.norm.weight" => return "output_norm.weight".into(),

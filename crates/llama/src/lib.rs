@@ -10,6 +10,7 @@ mod attention;
 mod cache;
 mod checkpoint;
 mod config;
+pub mod export;
 pub mod gguf;
 mod hf;
 mod hf_rope;

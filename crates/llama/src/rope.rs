@@ -168,6 +168,13 @@ impl RopeConfig {
         scaled.into_iter().map(|f| f as f32).collect()
     }
 
+    /// What each frequency is divided by.
+    pub(crate) fn divisors(&self) -> Vec<f32> {
+        let plain = Self { scaling: RopeScaling::Default, ..self.clone() };
+        let divide = |(plain, scaled): (f32, f32)| plain / scaled;
+        plain.frequencies(0).into_iter().zip(self.frequencies(0)).map(divide).collect()
+    }
+
     /// First and last pair of YaRN's passage from kept to divided frequencies.
     fn yarn_passage(&self, beta_fast: f64, beta_slow: f64, original: usize, truncate: bool) -> (f64, f64) {
         let pair = |turns: f64| {
@@ -180,7 +187,7 @@ impl RopeConfig {
     }
 
     /// Factor on the rotated values.
-    fn attention_factor(&self) -> f64 {
+    pub(crate) fn attention_factor(&self) -> f64 {
         match &self.scaling {
             RopeScaling::Yarn { attention_factor, .. } | RopeScaling::Long { attention_factor, .. } => {
                 *attention_factor

@@ -6,9 +6,10 @@
 use std::ops::Range;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor, TensorData};
-use jielong_kernels::{Cpu, Dtype, KernelError, Matrix, Rows, dequantize, quantize};
+use jielong_kernels::{Cpu, Dtype, KernelError, Matrix, Rows, quantize};
 
 use crate::weights::{TensorView, WeightsError};
+use crate::write::Rewrite;
 
 /// bf16 matrices of no more values than this are widened to f32: they fit into a cache, so that packing them saves no time,
 /// while the inputs of a bf16 product are rounded to bf16.
@@ -31,31 +32,20 @@ pub fn matrix(
     let stored = view.weights()?;
     let width = view.shape()[1..].iter().product::<usize>();
     let shape = [rows.len(), width];
-    let size = stored.bytes(width).unwrap_or_default();
-    let bytes = view.shared_bytes().slice(rows.start * size..rows.end * size);
     let wanted = match dtype {
         Some(dtype) => dtype.fitting(width),
         None if stored == Dtype::BF16 && rows.len() * width <= SMALL => Dtype::F32,
         None => stored,
     };
-    let damaged = |error: KernelError| WeightsError::damaged(view.path(), format!("`{}`: {error}", view.name()));
     let bytes = match wanted == stored {
-        true => bytes,
-        false => convert(cpu, &bytes, stored, wanted, shape).map_err(damaged)?.into(),
+        true => {
+            let size = stored.bytes(width).unwrap_or_default();
+            view.shared_bytes().slice(rows.start * size..rows.end * size)
+        }
+        false => Rewrite::new(view.name(), view)?.rows(rows).dtype(wanted).to_bytes(cpu)?.into(),
     };
+    let damaged = |error: KernelError| WeightsError::damaged(view.path(), format!("`{}`: {error}", view.name()));
     Matrix::new(wanted, shape, order, bytes).map_err(damaged)
-}
-
-/// Rows of one type → rows of another.
-fn convert(cpu: &Cpu, bytes: &[u8], from: Dtype, to: Dtype, [rows, width]: [usize; 2]) -> Result<Vec<u8>, KernelError> {
-    let sizes = [from, to].map(|dtype| dtype.bytes(width).unwrap_or_default());
-    let mut out = vec![0; rows * sizes[1]];
-    cpu.rows(&mut out, sizes[1], |row, out| {
-        let mut values = vec![0.0; width];
-        dequantize(from, &bytes[row * sizes[0]..][..sizes[0]], &mut values)?;
-        quantize(to, &values, out)
-    })?;
-    Ok(out)
 }
 
 /// Standard deviation of random weights.

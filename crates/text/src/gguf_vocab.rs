@@ -8,6 +8,10 @@
 use std::collections::HashMap;
 
 use serde_json::json;
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::decoders::byte_fallback::ByteFallback;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{NFC, Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -50,8 +54,8 @@ pub struct GgufVocab {
     pub add_space_prefix: Option<bool>,
 }
 
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
+pub(crate) const CONTROL: i32 = 3;
+pub(crate) const USER_DEFINED: i32 = 4;
 
 /// Llama 3's words.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -59,7 +63,7 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// GPT-2's words.
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(crate) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// Mistral Nemo's words.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// GPT-4o's words.
@@ -102,6 +106,18 @@ fn words(pre: &str) -> Option<Words> {
         },
         "default" => Words { patterns: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"], ..base },
         _ => return None,
+    })
+}
+
+/// GGUF's name of the pre-tokenizer that cuts text in this way.
+pub(crate) fn name_of(patterns: &[String], digits: bool, compose: bool, whole_words: bool) -> Option<&'static str> {
+    let names =
+        ["llama-bpe", "smaug-bpe", "qwen2", "stablelm2", "tekken", "gpt-4o", "smollm", "gpt-2", "deepseek-coder"];
+    names.into_iter().find(|name| {
+        words(name).is_some_and(|words| {
+            words.patterns == patterns
+                && (words.digits, words.compose, words.whole_words) == (digits, compose, whole_words)
+        })
     })
 }
 
@@ -207,11 +223,17 @@ fn sentence_piece(vocab: &GgufVocab, ids: &HashMap<&str, u32>) -> Result<(Tokeni
     }
     steps.push(Replace::new(" ", "▁").map_err(|e| e.to_string())?.into());
     tokenizer.with_normalizer(Some(tokenizers::normalizers::Sequence::new(steps)));
+    let mut back: Vec<DecoderWrapper> =
+        vec![Replace::new("▁", " ").map_err(|e| e.to_string())?.into(), ByteFallback::new().into(), Fuse::new().into()];
+    if prefix {
+        back.push(Strip::new(' ', 1, 0).into());
+    }
+    tokenizer.with_decoder(Some(tokenizers::decoders::sequence::Sequence::new(back)));
     Ok((tokenizer, Pieces::SentencePiece { drop_first_space: prefix }, true))
 }
 
 /// Every way to make a normal entry of two others, best score first, then by the ids of the parts.
-fn merges_of_scores(vocab: &GgufVocab, ids: &HashMap<&str, u32>) -> Vec<(String, String)> {
+pub(crate) fn merges_of_scores(vocab: &GgufVocab, ids: &HashMap<&str, u32>) -> Vec<(String, String)> {
     let mut found: Vec<(f32, u32, u32)> = Vec::new();
     for (id, token) in vocab.tokens.iter().enumerate() {
         if kind(vocab, id) != 1 {

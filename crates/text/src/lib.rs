@@ -4,6 +4,7 @@
 //! ([`Template::render_spans`]), and [`Tokenizer::encode_spans`] recognises an added token only where no character of it
 //! was content.
 
+mod gguf_export;
 mod gguf_vocab;
 mod pieces;
 mod stop;
@@ -11,6 +12,7 @@ mod stream;
 mod template;
 mod tokenizer;
 
+pub use gguf_export::tokenizer_config;
 pub use gguf_vocab::GgufVocab;
 pub use stop::{StopPiece, StopStrings};
 pub use stream::TextStream;

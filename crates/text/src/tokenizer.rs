@@ -145,6 +145,14 @@ impl Tokenizer {
         Self::new(full, pieces, name)
     }
 
+    /// The contents of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`], if the library cannot write it.
+    pub fn to_json(&self) -> Result<String, TokenizerError> {
+        self.0.full.to_string(true).map_err(|e| TokenizerError::Encode(e.to_string()))
+    }
+
     fn new(full: tokenizers::Tokenizer, pieces: Pieces, name: &str) -> Result<Self, TokenizerError> {
         let vocab = full.get_vocab(true);
         if vocab.is_empty() {

@@ -55,6 +55,40 @@ impl Prefill {
     }
 }
 
+/// Bytes of a work of which the length is known once it has begun.
+pub struct Bytes {
+    bar: Option<ProgressBar>,
+    visible: bool,
+    what: &'static str,
+}
+
+impl Bytes {
+    pub fn new(global: &Global, what: &'static str) -> Self {
+        Self { bar: None, visible: visible(global), what }
+    }
+
+    /// So many bytes are done, of so many.
+    pub fn advance_of(&mut self, done: u64, total: u64) {
+        if !self.visible {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| bytes_bar(self.what, total));
+        bar.set_position(done);
+    }
+
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bytes_bar(what: &str, total: u64) -> ProgressBar {
+    ProgressBar::new(total)
+        .with_style(style("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left"))
+        .with_message(what.to_owned())
+}
+
 /// Fetching a model.
 pub struct Fetch {
     bar: Mutex<Option<ProgressBar>>,
@@ -85,11 +119,11 @@ impl Progress for Fetch {
             return;
         }
         let bar = match bytes {
-            Some(bytes) => ProgressBar::new(bytes)
-                .with_style(style("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left")),
-            None => ProgressBar::new_spinner().with_style(style("{msg} {spinner} {bytes} {bytes_per_sec}")),
+            Some(bytes) => bytes_bar(what, bytes),
+            None => ProgressBar::new_spinner()
+                .with_style(style("{msg} {spinner} {bytes} {bytes_per_sec}"))
+                .with_message(what.to_owned()),
         };
-        bar.set_message(what.to_owned());
         self.with(|place| *place = Some(bar));
     }
 

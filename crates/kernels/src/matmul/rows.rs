@@ -26,6 +26,17 @@ impl Rows {
             }
         }
     }
+
+    /// Which row is stored at `place`: the inverse of [`Rows::stored`].
+    pub fn used(self, place: usize) -> usize {
+        match self {
+            Self::AsStored => place,
+            Self::Interleaved { head } => {
+                let (start, within) = (place / head * head, place % head);
+                start + within % 2 * (head / 2) + within / 2
+            }
+        }
+    }
 }
 
 /// Sixteen rows of a matrix. Where it has fewer, the last one stands in for those that are missing.

@@ -8,6 +8,7 @@ mod reader;
 mod split;
 mod tensors;
 mod value;
+pub mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use jielong_kernels::MappedFile;
 use jielong_nn::weights::{Weights, WeightsError};
 
-use reader::Reader;
+use reader::{Places, Reader};
 pub use value::{Strings, Value};
+use writer::Pair;
 
 /// Why a GGUF file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,8 @@ pub enum GgufError {
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
+    file: Arc<MappedFile>,
+    pairs: Places,
     metadata: BTreeMap<String, Value>,
     weights: Weights,
 }
@@ -64,9 +68,9 @@ impl Gguf {
         let file = Arc::new(MappedFile::open(path).map_err(read)?);
         let mut reader = Reader::new(path, file.as_ref().as_ref());
         let header = reader.header()?;
-        let metadata = reader.metadata(header.pairs)?;
+        let (metadata, pairs) = reader.metadata(header.pairs)?;
         let weights = tensors::read(&mut reader, header.tensors, &metadata, &file)?;
-        Ok(Self { path: path.to_path_buf(), metadata, weights })
+        Ok(Self { path: path.to_path_buf(), file, pairs, metadata, weights })
     }
 
     /// The file; the first one of a split model.
@@ -77,6 +81,12 @@ impl Gguf {
     /// All metadata, by key.
     pub fn metadata(&self) -> &BTreeMap<String, Value> {
         &self.metadata
+    }
+
+    /// All metadata as it is stored, in the order of the file.
+    pub fn pairs(&self) -> impl Iterator<Item = Pair> {
+        let bytes: &[u8] = self.file.as_ref().as_ref();
+        self.pairs.iter().map(|(key, place)| Pair::stored(key, &bytes[place.clone()]))
     }
 
     /// All tensors, shapes in the order of Hugging Face: rows first.

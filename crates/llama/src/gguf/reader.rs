@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use jielong_nn::weights::WeightsError;
@@ -25,6 +26,9 @@ pub(super) struct Reader<'a> {
     /// Bytes of memory that may still be taken.
     room: u64,
 }
+
+/// Where the values of keys are.
+pub(super) type Places = Vec<(String, Range<usize>)>;
 
 /// Counts of the header.
 pub(super) struct Header {
@@ -90,19 +94,22 @@ impl<'a> Reader<'a> {
         Ok(Header { tensors, pairs })
     }
 
-    pub(super) fn metadata(&mut self, pairs: u64) -> Result<BTreeMap<String, Value>, WeightsError> {
-        let mut metadata = BTreeMap::new();
+    /// All pairs by key, and the bytes of each value, its type included, in the order of the file.
+    pub(super) fn metadata(&mut self, pairs: u64) -> Result<(BTreeMap<String, Value>, Places), WeightsError> {
+        let (mut metadata, mut places) = (BTreeMap::new(), Vec::new());
         for index in 0..pairs {
             let what = format!("key {index}");
             let key = self.name(LONGEST_KEY, &what)?;
             self.charge(PAIR, &key)?;
+            let start = self.at;
             let kind = self.u32(&key)?;
             let value = self.value(kind, &key)?;
+            places.push((key.clone(), start..self.at));
             if metadata.insert(key.clone(), value).is_some() {
                 return Err(self.damaged(format!("`{key}` is there twice")));
             }
         }
-        Ok(metadata)
+        Ok((metadata, places))
     }
 
     fn value(&mut self, kind: u32, key: &str) -> Result<Value, WeightsError> {

@@ -104,7 +104,7 @@ impl Info {
     /// Type and place in the file, if it lies after `end`, where the tensor before it ends.
     fn check(&self, end: u64, space: &Space) -> Result<(Dtype, Range<usize>), String> {
         let Self { shape, kind, offset, .. } = self;
-        let dtype = dtype(*kind).ok_or_else(|| {
+        let dtype = Dtype::ALL.into_iter().find(|&d| self::kind(d) == *kind).ok_or_else(|| {
             let known: Vec<&str> = Dtype::ALL.iter().map(|d| d.name()).collect();
             format!("has type {kind}{}, which is not supported; {} are", known_name(*kind), known.join(", "))
         })?;
@@ -137,22 +137,21 @@ impl Info {
     }
 }
 
-/// The type that GGML gives this number.
-fn dtype(kind: u32) -> Option<Dtype> {
-    Some(match kind {
-        0 => Dtype::F32,
-        1 => Dtype::F16,
-        2 => Dtype::Q4_0,
-        3 => Dtype::Q4_1,
-        6 => Dtype::Q5_0,
-        7 => Dtype::Q5_1,
-        8 => Dtype::Q8_0,
-        12 => Dtype::Q4_K,
-        13 => Dtype::Q5_K,
-        14 => Dtype::Q6_K,
-        30 => Dtype::BF16,
-        _ => return None,
-    })
+/// The number that GGML gives a type.
+pub(super) fn kind(dtype: Dtype) -> u32 {
+    match dtype {
+        Dtype::F32 => 0,
+        Dtype::F16 => 1,
+        Dtype::Q4_0 => 2,
+        Dtype::Q4_1 => 3,
+        Dtype::Q5_0 => 6,
+        Dtype::Q5_1 => 7,
+        Dtype::Q8_0 => 8,
+        Dtype::Q4_K => 12,
+        Dtype::Q5_K => 13,
+        Dtype::Q6_K => 14,
+        Dtype::BF16 => 30,
+    }
 }
 
 /// GGML's names of types that are not supported, for the message.
