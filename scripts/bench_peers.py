@@ -39,7 +39,7 @@ def run(name, model):
         result = {"tg_tps" if e["n_gen"] else "pp_tps": [e["avg_ts"]] for e in json.loads(done.stdout)}
     else:
         result = json.loads(done.stdout.strip().splitlines()[-1])
-    return {"name": name, "model": pathlib.Path(model).name, **result}
+    return {**result, "name": name, "model": pathlib.Path(model).name}
 
 
 runs, names = [], list(commands)

@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 use jielong_core::{
     Event, Guess, Model, Request, Sampler, SamplerConfig, Speculation, Step, StopReason, Token, generate,
 };
-use jielong_kernels::{CacheType, Cpu, Dtype};
+use jielong_kernels::{CacheType, Cpu, Dtype, Layout};
 use jielong_llama::{Compute, Config, KvCache, Llama, LoadOptions};
 use jielong_nn::device::{Device, DeviceChoice, FloatDType};
+use jielong_nn::load::Packing;
 
 use jielong_text::{Message, StopStrings, Template, Tokenizer};
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub device: DeviceChoice,
     /// Another type for the weights than that they are stored in; on a card bf16 if `None`.
     pub dtype: Option<Dtype>,
+    /// Where weights in blocks are kept on the CPU.
+    pub layout: Layout,
     /// Type of the cache on the CPU.
     pub cache: CacheType,
     /// Threads on the CPU; 0: one for each physical core.
@@ -132,7 +135,8 @@ impl Settings {
             DeviceChoice::Cuda(_) => Compute::Burn { device, dtype: float(self.dtype)? },
             _ => {
                 let cpu = self.cpu.clone().unwrap_or_else(|| Arc::new(Cpu::new(self.threads)));
-                Compute::Kernels { cpu, dtype: self.dtype, cache: self.cache }
+                let packing = Packing { dtype: self.dtype, layout: self.layout };
+                Compute::Kernels { cpu, packing, cache: self.cache }
             }
         };
         Ok(LoadOptions { compute, context: self.context })
@@ -180,13 +184,19 @@ impl Pipeline {
     /// What is wrong with its files, by file and field; a device that cannot be had.
     pub fn open(local: &LocalModel, settings: &Settings) -> Result<Self> {
         let files = Files::open(local)?;
-        let assets = files.assets().with_context(|| format!("cannot use {}", local.name))?;
         let (device, picked) = settings.device.open()?;
         let options = settings.options(device, picked)?;
-        let model = match &files {
-            Files::Folder(folder) => Llama::from_folder(folder, &options)?,
-            Files::Gguf(gguf) => Llama::from_gguf(gguf, &options)?,
-        };
+        // A large vocabulary takes as long to read as the weights do.
+        let (assets, model) = std::thread::scope(|scope| {
+            let assets = scope.spawn(|| files.assets().with_context(|| format!("cannot use {}", local.name)));
+            let model = match &files {
+                Files::Folder(folder) => Llama::from_folder(folder, &options),
+                Files::Gguf(gguf) => Llama::from_gguf(gguf, &options),
+            };
+            (assets.join(), model)
+        });
+        let assets = assets.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let model = model?;
         if let Some(tokenizer) = &assets.tokenizer
             && tokenizer.vocab_size() > model.vocab_size()
         {

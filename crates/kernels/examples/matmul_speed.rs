@@ -1,18 +1,22 @@
-//! Speed of products with packed weights, beside the read bandwidth of the same minute.
+//! Speed of products with packed weights, beside a plain read of the same bytes in turn.
 //!
-//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads]`
+//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [turned]`
 
 #![allow(missing_docs)]
 
 use std::time::Instant;
 
-use jielong_kernels::{Cpu, Dtype, Matrix, Rows, bandwidth, matmul};
+use jielong_kernels::{Cpu, Dtype, Matrix, Rows, matmul, read_time};
 
 fn main() {
     let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
     let cpu = Cpu::new(threads);
+    let turned = std::env::args().nth(2).is_some_and(|form| form == "turned");
     println!("{} on {} threads", cpu.isa(), cpu.threads());
-    println!("{:5} {:>10} {:>8} {:>8} {:>12} {:>12}", "type", "GB/s", "of read", "MB", "GFLOP/s, 8", "GFLOP/s, 512");
+    println!(
+        "{:5} {:>10} {:>8} {:>8} {:>10} {:>12} {:>12} {:>8}",
+        "type", "GB/s", "of read", "MB", "in cache", "GFLOP/s, 8", "GFLOP/s, 512", "turned"
+    );
     for dtype in Dtype::ALL {
         // As in a model of 1 B: rows of 2048 values, more of them than any cache holds.
         let (rows, columns) = (8192 * 8, 2048);
@@ -21,19 +25,30 @@ fn main() {
         let upper = if dtype == Dtype::F16 || dtype.block_len() > 1 { 0x2c } else { 0x3c };
         let bytes: Vec<u8> = (0..len).map(|i| if i % 2 == 1 { upper } else { ((i * 40_503) >> 7) as u8 }).collect();
         let Ok(matrix) = Matrix::new(dtype, [rows, columns], Rows::AsStored, bytes.into()) else { continue };
-        let read = bandwidth(&cpu);
-        let one = time(&cpu, &matrix, 1, 15);
-        let small = sized(&matrix, 8192);
+        let form = |matrix: Matrix| if turned { matrix.turned(&cpu) } else { matrix };
+        let (cached, small) = (form(sized(&matrix, 256 * cpu.threads())), form(sized(&matrix, 8192)));
+        let start = Instant::now();
+        let matrix = form(matrix);
+        let turning = start.elapsed().as_secs_f64();
+        let (mut one, mut read) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..15 {
+            read = read.min(read_time(&cpu, &[matrix.bytes()]).as_secs_f64());
+            one = one.min(time(&cpu, &matrix, 1, 1));
+        }
+        // What the instructions alone allow: weights that stay in the second cache.
+        let fast = cached.bytes().len() as f64 / time(&cpu, &cached, 1, 300);
         let (eight, many) = (time(&cpu, &small, 8, 9), time(&cpu, &small, 512, 5));
         let flops = |n: usize, seconds: f64| 2.0 * (8192 * columns * n) as f64 / seconds / 1e9;
         println!(
-            "{:5} {:10.1} {:7.0}% {:8.0} {:12.0} {:12.0}",
+            "{:5} {:10.1} {:7.0}% {:8.0} {:10.1} {:12.0} {:12.0} {:6.1}",
             dtype.name(),
             len as f64 / one / 1e9,
-            len as f64 / one / read * 100.0,
+            read / one * 100.0,
             len as f64 / 1e6,
+            fast / 1e9,
             flops(8, eight),
-            flops(512, many)
+            flops(512, many),
+            len as f64 / turning / 1e9,
         );
     }
 }

@@ -22,12 +22,12 @@ mod quantize;
 mod shared;
 
 pub use attention::{Attention, CacheType, KvStore, UnknownCacheType, attend};
-pub use bandwidth::bandwidth;
+pub use bandwidth::read_time;
 pub use cpu::{Cpu, Isa, default_threads};
 pub use dtype::{Dtype, UnknownDtype};
 pub use layers::{Gate, gated, rms_norm, rotate};
 pub use mapped::MappedFile;
 pub use matmul::rows::Rows;
-pub use matmul::{Matrix, matmul};
+pub use matmul::{Layout, Matrix, matmul};
 pub use quant::{KernelError, dequantize};
 pub use quantize::quantize;

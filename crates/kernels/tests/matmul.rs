@@ -99,6 +99,12 @@ proptest! {
         for isa in Isa::available() {
             let together = product(&Cpu::with_isa(3, isa).unwrap(), &matrix, &x);
             let cpu = Cpu::with_isa(1, isa).unwrap();
+            let turned = matrix.clone().turned(&cpu);
+            prop_assert_eq!(bits(&product(&cpu, &turned, &x)), bits(&together), "{} {}: turned", dtype, isa);
+            let mut row = [vec![0.0; columns], vec![0.0; columns]];
+            matrix.row(rows - 1, &mut row[0]).unwrap();
+            turned.row(rows - 1, &mut row[1]).unwrap();
+            prop_assert_eq!(bits(&row[0]), bits(&row[1]), "{} {}: a row turned back", dtype, isa);
             let single: Vec<f32> = x.chunks_exact(columns).flat_map(|x| product(&cpu, &matrix, x)).collect();
             prop_assert_eq!(bits(&together), bits(&single), "{} {}: one by one", dtype, isa);
             if dtype != Dtype::BF16 || isa != Isa::Avx512Bf16 {

@@ -10,7 +10,7 @@ use jielong_nn::cpu::{self, Values};
 use crate::cache::KvCache;
 use crate::config::{Config, QkNorm};
 use crate::layers::RmsNorm;
-use crate::linear::{Linear, together};
+use crate::linear::{Linear, Weight, together};
 use crate::rope::Angles;
 
 /// The attention layer of one block.
@@ -94,9 +94,9 @@ pub(crate) struct Step<'a> {
 }
 
 impl Attention {
-    /// Bytes of the weights.
-    pub(crate) fn bytes(&self) -> usize {
-        [&self.q, &self.k, &self.v, &self.o].iter().map(|linear| linear.weight.bytes()).sum()
+    /// The matrices that one token reads.
+    pub(crate) fn weights(&self) -> Vec<&Weight> {
+        [&self.q, &self.k, &self.v, &self.o].map(|linear| &linear.weight).to_vec()
     }
 
     /// `[1, t, hidden]` → the same, reading and extending the cache.

@@ -8,7 +8,7 @@ use jielong_kernels::{Cpu, Gate, gated, rms_norm};
 use jielong_nn::cpu::{self, Values};
 
 use crate::config::{Activation, Experts, NormGain};
-use crate::linear::{Linear, together};
+use crate::linear::{Linear, Weight, together};
 
 /// Root mean square norm over the last dimension (Zhang & Sennrich 2019), computed in f32.
 #[derive(Module, Debug)]
@@ -54,8 +54,8 @@ pub(crate) struct Mlp {
 }
 
 impl Mlp {
-    fn bytes(&self) -> usize {
-        [&self.gate, &self.up, &self.down].iter().map(|linear| linear.weight.bytes()).sum()
+    fn weights(&self) -> Vec<&Weight> {
+        [&self.gate, &self.up, &self.down].map(|linear| &linear.weight).to_vec()
     }
 
     pub(crate) fn forward(&self, x: Tensor<3>, on: Option<&Cpu>) -> Tensor<3> {
@@ -132,13 +132,13 @@ pub(crate) enum FeedForward {
 }
 
 impl FeedForward {
-    /// Bytes of the weights that one token reads.
-    pub(crate) fn bytes(&self) -> usize {
+    /// The matrices that one token reads: of a mixture, those of as many experts as work on it.
+    pub(crate) fn weights(&self) -> Vec<&Weight> {
         match self {
-            Self::Dense(mlp) => mlp.bytes(),
+            Self::Dense(mlp) => mlp.weights(),
             Self::Sparse(Mixture { router, experts, sizes }) => {
-                let each = experts.first().map_or(0, Mlp::bytes);
-                router.weight.bytes() + each * sizes.per_token
+                let experts = experts.iter().take(sizes.per_token).flat_map(Mlp::weights);
+                experts.chain([&router.weight]).collect()
             }
         }
     }

@@ -32,6 +32,14 @@ impl Weight {
         }
     }
 
+    /// Them, where kernels read them.
+    pub(crate) fn packed_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Dense(_) => None,
+            Self::Packed(Packed { matrix }) => Some(matrix.bytes()),
+        }
+    }
+
     /// The rows of some ids, `[ids, in]`.
     pub(crate) fn rows(&self, ids: &[u32]) -> Tensor<2> {
         match self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 use jielong_kernels::{CacheType, Cpu, Dtype};
-use jielong_nn::load;
+use jielong_nn::load::{self, Packing};
 use jielong_nn::weights::{Weights, WeightsError};
 
 use crate::attention::{Attention, Shape};
@@ -23,12 +23,12 @@ use crate::rope::Rope;
 /// Who computes, and in which types.
 #[derive(Clone, Debug)]
 pub enum Compute {
-    /// The kernels of the CPU, with weights as they are stored: mapped, not copied.
+    /// The kernels of the CPU.
     Kernels {
         /// Threads and instructions.
         cpu: Arc<Cpu>,
-        /// Another type for all matrices, made while loading.
-        dtype: Option<Dtype>,
+        /// Types of the matrices, and where they are.
+        packing: Packing,
         /// Type of the cache.
         cache: CacheType,
     },
@@ -42,9 +42,9 @@ pub enum Compute {
 }
 
 impl Compute {
-    /// The kernels on all cores, weights as they are stored, an exact cache.
+    /// The kernels on all cores, weights of the types they are stored in, an exact cache.
     pub fn kernels() -> Self {
-        Self::Kernels { cpu: Arc::new(Cpu::new(0)), dtype: None, cache: CacheType::F32 }
+        Self::Kernels { cpu: Arc::new(Cpu::new(0)), packing: Packing::default(), cache: CacheType::F32 }
     }
 
     /// The processor, where its kernels compute.
@@ -297,12 +297,14 @@ impl Source<'_> {
 
     /// A matrix, in the form of whoever computes.
     fn weight(&self, name: &str) -> Result<Weight, WeightsError> {
-        let Compute::Kernels { cpu, dtype, .. } = &self.options.compute else {
+        let Compute::Kernels { cpu, packing, .. } = &self.options.compute else {
             return Ok(Weight::Dense(Param::from_tensor(self.tensor(name)?)));
         };
         let matrix = match &self.origins[name] {
-            Origin::Stored(place) => load::matrix(&place.view, place.rows(), place.order(), *dtype, cpu)?,
-            Origin::Random(shape) => load::random_matrix([shape[0], shape[1]], dtype.unwrap_or(Dtype::BF16)),
+            Origin::Stored(place) => load::matrix(&place.view, place.rows(), place.order(), *packing, cpu)?,
+            Origin::Random(shape) => {
+                load::random_matrix([shape[0], shape[1]], packing.dtype.unwrap_or(Dtype::BF16), packing.layout, cpu)
+            },
         };
         Ok(Weight::packed(matrix))
     }

@@ -43,6 +43,12 @@ pub(crate) struct Block {
     pub(crate) feed_forward: Residual<FeedForward>,
 }
 
+impl Block {
+    fn weights(&self) -> Vec<&Weight> {
+        [self.attention.layer.weights(), self.feed_forward.layer.weights()].concat()
+    }
+}
+
 /// A layer with the norms before and after it.
 #[derive(Module, Debug)]
 pub(crate) struct Residual<L: Module> {
@@ -86,12 +92,21 @@ impl Llama {
         &self.compute
     }
 
-    /// Bytes of weights that one token reads: every matrix once, of a mixture the experts it goes through, of the embedding
-    /// nothing unless it is the head too.
-    pub fn bytes_per_token(&self) -> u64 {
+    /// The matrices that one token reads: each once, of a mixture the experts it goes through, of the embedding nothing
+    /// unless it is the head too.
+    fn weights(&self) -> impl Iterator<Item = &Weight> {
         let head = self.head.as_ref().map_or(&self.embedding, |head| &head.weight);
-        let blocks = self.blocks.iter().map(|block| block.attention.layer.bytes() + block.feed_forward.layer.bytes());
-        (head.bytes() + blocks.sum::<usize>()) as u64
+        self.blocks.iter().flat_map(Block::weights).chain([head])
+    }
+
+    /// Bytes of weights that one token reads.
+    pub fn bytes_per_token(&self) -> u64 {
+        self.weights().map(|weight| weight.bytes() as u64).sum()
+    }
+
+    /// Them, where kernels compute.
+    pub fn packed_weights(&self) -> Vec<&[u8]> {
+        self.weights().filter_map(Weight::packed_bytes).collect()
     }
 
     /// Bytes of keys and values that one token reads with `positions` before it.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, FloatDType};
 use jielong_core::{Event, Model, Request, Sampler, SamplerConfig, State, Token, generate};
-use jielong_kernels::{CacheType, Cpu, Dtype};
+use jielong_kernels::{CacheType, Cpu, Dtype, Layout};
+use jielong_nn::load::Packing;
 use jielong_llama::{Compute, Config, Llama, LoadOptions};
 use safetensors::SafeTensors;
 
@@ -162,7 +163,7 @@ fn kernels_give_the_same_bits_for_all_at_once_and_one_by_one() {
     for folder in folders() {
         let oracle = oracle(&folder);
         for (threads, cache) in [(1, CacheType::F32), (3, CacheType::F16), (2, CacheType::Q8)] {
-            let compute = Compute::Kernels { cpu: Arc::new(Cpu::new(threads)), dtype: None, cache };
+            let compute = Compute::Kernels { cpu: Arc::new(Cpu::new(threads)), packing: Packing::default(), cache };
             let model = load(&folder, compute, Some(64));
             let (mut whole, mut single) = (model.new_state().unwrap(), model.new_state().unwrap());
             let together = model.next_each(&oracle.ids, &mut whole).unwrap();
@@ -180,9 +181,14 @@ fn quantised_on_load_a_model_stays_within_the_error_of_the_type() {
     for (dtype, tolerance) in [(Dtype::Q8_0, 0.06), (Dtype::Q6_K, 0.06), (Dtype::Q5_1, 0.4), (Dtype::Q4_0, 0.8)] {
         let folder = root().join("tests/oracle/tiny-llama3-tied");
         let oracle = oracle(&folder);
-        let compute = Compute::Kernels { cpu: Arc::new(Cpu::new(2)), dtype: Some(dtype), cache: CacheType::default() };
-        let model = load(&folder, compute, None);
-        let logits = model.logits(&oracle.ids, &mut model.new_state().unwrap()).unwrap();
+        let logits = [Layout::Turned, Layout::Mapped].map(|layout| {
+            let packing = Packing { dtype: Some(dtype), layout };
+            let compute = Compute::Kernels { cpu: Arc::new(Cpu::new(2)), packing, cache: CacheType::default() };
+            let model = load(&folder, compute, None);
+            model.logits(&oracle.ids, &mut model.new_state().unwrap()).unwrap()
+        });
+        assert_eq!(logits[0], logits[1], "{dtype}: turned and mapped");
+        let [logits, _] = logits;
         let size = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
         let differences = &mut logits.iter().zip(&oracle.logits).map(|(a, b)| a - b);
         let error = size(differences) / size(&mut oracle.logits.iter().copied());

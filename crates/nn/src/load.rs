@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor, TensorData};
-use jielong_kernels::{Cpu, Dtype, KernelError, Matrix, Rows, quantize};
+use jielong_kernels::{Cpu, Dtype, KernelError, Layout, Matrix, Rows, quantize};
 
 use crate::weights::{TensorView, WeightsError};
 use crate::write::Rewrite;
@@ -15,7 +15,17 @@ use crate::write::Rewrite;
 /// while the inputs of a bf16 product are rounded to bf16.
 const SMALL: usize = 1 << 16;
 
-/// The `rows` of a stored matrix for the kernels, where it is mapped; in memory, if it is to be of another type.
+/// What kernels get of stored matrices.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Packing {
+    /// Another type, made while loading.
+    pub dtype: Option<Dtype>,
+    /// Where they are kept.
+    pub layout: Layout,
+}
+
+/// The `rows` of a stored matrix for the kernels: where it is mapped, or in memory if it is to be turned or of another type.
+/// What was read to make it leaves the memory.
 ///
 /// A row that is not whole blocks of `dtype` becomes what llama.cpp makes of it: Q4_K → Q5_0, Q5_K → Q5_1, Q6_K → Q8_0,
 /// and F16 if it is not blocks of 32 either.
@@ -26,18 +36,19 @@ pub fn matrix(
     view: &TensorView,
     rows: Range<usize>,
     order: Rows,
-    dtype: Option<Dtype>,
+    packing: Packing,
     cpu: &Cpu,
 ) -> Result<Matrix, WeightsError> {
     let stored = view.weights()?;
     let width = view.shape()[1..].iter().product::<usize>();
     let shape = [rows.len(), width];
-    let wanted = match dtype {
+    let wanted = match packing.dtype {
         Some(dtype) => dtype.fitting(width),
         None if stored == Dtype::BF16 && rows.len() * width <= SMALL => Dtype::F32,
         None => stored,
     };
-    let bytes = match wanted == stored {
+    let as_stored = wanted == stored;
+    let bytes = match as_stored {
         true => {
             let size = stored.bytes(width).unwrap_or_default();
             view.shared_bytes().slice(rows.start * size..rows.end * size)
@@ -45,7 +56,14 @@ pub fn matrix(
         false => Rewrite::new(view.name(), view)?.rows(rows).dtype(wanted).to_bytes(cpu)?.into(),
     };
     let damaged = |error: KernelError| WeightsError::damaged(view.path(), format!("`{}`: {error}", view.name()));
-    Matrix::new(wanted, shape, order, bytes).map_err(damaged)
+    let mut matrix = Matrix::new(wanted, shape, order, bytes).map_err(damaged)?;
+    if packing.layout == Layout::Turned {
+        matrix = matrix.turned(cpu);
+    }
+    if !as_stored || matrix.is_turned() {
+        view.release();
+    }
+    Ok(matrix)
 }
 
 /// Standard deviation of random weights.
@@ -56,7 +74,7 @@ const DIFFERENT: usize = 64;
 
 /// A matrix of random weights, normal with a deviation of [`SPREAD`]: some rows again and again, as time does not depend
 /// on them.
-pub fn random_matrix(shape: [usize; 2], dtype: Dtype) -> Matrix {
+pub fn random_matrix(shape: [usize; 2], dtype: Dtype, layout: Layout, cpu: &Cpu) -> Matrix {
     let [rows, width] = shape;
     let dtype = dtype.fitting(width);
     let size = dtype.bytes(width).unwrap_or_default();
@@ -81,6 +99,7 @@ pub fn random_matrix(shape: [usize; 2], dtype: Dtype) -> Matrix {
         bytes.extend_from_slice(&some[..some.len().min(rows * size - bytes.len())]);
     }
     match Matrix::new(dtype, shape, Rows::AsStored, bytes.into()) {
+        Ok(matrix) if layout == Layout::Turned => matrix.turned(cpu),
         Ok(matrix) => matrix,
         Err(error) => unreachable!("whole rows: {error}"),
     }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args as ClapArgs;
 use jielong::pipeline::Pipeline;
 use jielong_core::{Model, State, Token};
-use jielong_kernels::{Cpu, bandwidth};
+use jielong_kernels::{Cpu, read_time};
 use jielong_llama::{Compute, KvCache, Llama};
 use serde_json::json;
 
@@ -19,7 +19,7 @@ use super::{Global, output, stats};
     after_help = "Examples:\n  jielong bench -m smollm2\n  jielong bench --shape llama3.2-1b --quantize q8_0\n\n\
     pp: one pass over a prompt, in tokens a second. tg: one token after another, greedily, behind `depth` others.\n\
     Both are medians. A token reads all weights and the cache once; the share is these bytes times the rate over the\n\
-    bandwidth, which is that of a plain read by the same threads, just after."
+    bandwidth: that of a plain read of the same weights by the same threads, before and after each run."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -49,6 +49,8 @@ struct Decode {
     depth: usize,
     rates: Vec<f64>,
     bytes: u64,
+    /// Bytes a second of plain reads of the weights.
+    reads: Vec<f64>,
 }
 
 pub fn run(args: Args, global: &Global) -> Result<()> {
@@ -66,12 +68,12 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
     let prefill = prefill(&model, args.prompt, args.repeat)?;
     let decodes =
         args.depth.iter().map(|&depth| decode(&model, depth, args.new, args.repeat)).collect::<Result<_>>()?;
-    let peak = stats::peak_memory(); // before the bandwidth is measured, which takes memory of its own
-    let read = match model.compute() {
-        Compute::Kernels { cpu, .. } => Some((&**cpu, bandwidth(cpu))),
+    let cpu = match model.compute() {
+        Compute::Kernels { cpu, .. } => Some(&**cpu),
         Compute::Burn { .. } => None,
     };
-    let report = Report { name, load, prompt: args.prompt, prefill, new: args.new, decodes, peak, read };
+    let peak = stats::peak_memory();
+    let report = Report { name, load, prompt: args.prompt, prefill, new: args.new, decodes, peak, cpu };
     let mut out = output::Output::new();
     if args.json { out.line(&report.json(&model).to_string()) } else { report.print(&model, &mut out) }
 }
@@ -106,7 +108,7 @@ fn prefill(model: &Llama, count: usize, repeat: usize) -> Result<Vec<f64>> {
 fn decode(model: &Llama, depth: usize, new: usize, repeat: usize) -> Result<Decode> {
     let mut state = model.new_state()?;
     feed(model, &mut state, &tokens(model, depth))?;
-    let mut rates = Vec::new();
+    let (mut rates, mut reads) = (Vec::new(), read_rates(model));
     for _ in 0..repeat {
         state.truncate(depth);
         let mut token = Token(1);
@@ -117,8 +119,17 @@ fn decode(model: &Llama, depth: usize, new: usize, repeat: usize) -> Result<Deco
             token = Token(best.map_or(0, |(id, _)| id) as u32);
         }
         rates.push(new as f64 / start.elapsed().as_secs_f64());
+        reads.extend(read_rates(model));
     }
-    Ok(Decode { depth, rates, bytes: model.bytes_per_token() + model.cache_bytes(depth + new / 2) })
+    Ok(Decode { depth, rates, reads, bytes: model.bytes_per_token() + model.cache_bytes(depth + new / 2) })
+}
+
+/// Plain reads of the weights, in bytes a second.
+fn read_rates(model: &Llama) -> Vec<f64> {
+    let Compute::Kernels { cpu, .. } = model.compute() else { return Vec::new() };
+    let weights = model.packed_weights();
+    let rate = |_| model.bytes_per_token() as f64 / read_time(cpu, &weights).as_secs_f64();
+    (0..5).map(rate).collect()
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -140,14 +151,19 @@ struct Report<'a> {
     decodes: Vec<Decode>,
     /// Largest resident memory, in bytes.
     peak: Option<u64>,
-    /// Bytes a second.
-    read: Option<(&'a Cpu, f64)>,
+    cpu: Option<&'a Cpu>,
 }
 
 impl Report<'_> {
     /// Bytes read a second over what the memory gives.
     fn share(&self, decode: &Decode) -> Option<f64> {
-        self.read.map(|(_, read)| median(&decode.rates) * decode.bytes as f64 / read)
+        self.cpu.map(|_| median(&decode.rates) * decode.bytes as f64 / median(&decode.reads))
+    }
+
+    /// Bytes a second.
+    fn bandwidth(&self) -> Option<f64> {
+        let reads: Vec<f64> = self.decodes.iter().flat_map(|decode| decode.reads.iter().copied()).collect();
+        self.cpu.map(|_| median(&reads))
     }
 
     fn json(&self, model: &Llama) -> serde_json::Value {
@@ -161,15 +177,15 @@ impl Report<'_> {
         });
         json!({
             "model": self.name,
-            "threads": self.read.map(|(cpu, _)| cpu.threads()),
-            "instructions": self.read.map(|(cpu, _)| cpu.isa().to_string()),
+            "threads": self.cpu.map(Cpu::threads),
+            "instructions": self.cpu.map(|cpu| cpu.isa().to_string()),
             "weights_bytes": model.bytes_per_token(),
             "pp": self.prompt,
             "pp_tps": self.prefill,
             "tg": self.new,
             "tg_tps": self.decodes.first().map(|decode| &decode.rates),
             "depths": decodes.collect::<Vec<_>>(),
-            "bandwidth_bytes_per_second": self.read.map(|(_, read)| read),
+            "bandwidth_bytes_per_second": self.bandwidth(),
             "load_s": self.load,
             "peak_rss_mib": self.peak.map(|bytes| bytes as f64 / 1_048_576.0),
         })
@@ -183,11 +199,11 @@ impl Report<'_> {
             let depth = if decode.depth == 0 { String::new() } else { format!(" at {}", decode.depth) };
             rows.push(vec![format!("tg {}{depth}", self.new), format!("{:.1}", median(&decode.rates)), share]);
         }
-        let place = match self.read {
-            Some((cpu, read)) => {
+        let place = match (self.cpu, self.bandwidth()) {
+            (Some(cpu), Some(read)) => {
                 format!("{} threads, {}, {:.1} GB/s read", cpu.threads(), cpu.isa(), read / 1e9)
             }
-            None => "on the card".into(),
+            _ => "on the card".into(),
         };
         out.line(&format!("{}: {} read a token, {place}", self.name, output::bytes(model.bytes_per_token())))?;
         out.table(&["test", "tokens/s", "of the bandwidth"], &rows)?;

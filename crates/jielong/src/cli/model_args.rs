@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use jielong::pipeline::{Pipeline, Settings};
 use jielong::sources::{self, LocalModel};
-use jielong_kernels::CacheType;
+use jielong_kernels::{CacheType, Layout};
 use jielong_nn::device::DeviceChoice;
 
 use super::{Global, progress};
@@ -47,6 +47,9 @@ pub struct ModelArgs {
     /// Pack the weights while loading: q8_0, q6_k, q5_k, q4_k, q5_1, q5_0, q4_1 or q4_0
     #[arg(long, value_name = "TYPE", help_heading = "Model", conflicts_with = "dtype")]
     quantize: Option<String>,
+    /// Leave quantised weights where they are mapped, rather than in an order of memory that is faster to compute with
+    #[arg(long, help_heading = "Model")]
+    mapped: bool,
     /// Type of the cache of keys and values on the CPU: f32, f16 or q8
     #[arg(long, value_name = "TYPE", help_heading = "Model")]
     cache: Option<CacheType>,
@@ -91,6 +94,7 @@ impl ModelArgs {
             _ => None,
         };
         let (context, cache) = (self.context.or(global.user.context), self.cache.unwrap_or_default());
-        Ok(Settings { device, dtype, cache, threads: threads.unwrap_or(0), cpu: None, context })
+        let layout = if self.mapped { Layout::Mapped } else { Layout::Turned };
+        Ok(Settings { device, dtype, layout, cache, threads: threads.unwrap_or(0), cpu: None, context })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::turn::{Pointers, turn4, turn8};
+use super::turn::{Source, lower, upper};
 
 /// 32 weights of each of sixteen rows: register `k` of `u` has values `4k ..` of each row, one row a lane.
 pub(super) struct Weights {
@@ -28,7 +28,7 @@ pub(super) trait Blocks {
     ///
     /// # Safety
     /// The processor has AVX-512 F, BW, VL and DQ, and the rows have this block.
-    unsafe fn unpack(rows: &Pointers, at: usize, each: impl FnMut(usize, &Weights));
+    unsafe fn unpack<S: Source>(rows: &S, at: usize, each: impl FnMut(usize, &Weights));
 }
 
 /// Low halves of the bytes; high halves.
@@ -54,19 +54,6 @@ fn lows(v: &[__m512i; 8]) -> [__m512i; 8] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 fn highs(v: &[__m512i; 8]) -> [__m512i; 8] {
     [high(v[0]), high(v[1]), high(v[2]), high(v[3]), high(v[4]), high(v[5]), high(v[6]), high(v[7])]
-}
-
-/// f16 in the lower half of each lane; in the upper half.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn lower(v: __m512i) -> __m512 {
-    _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn upper(v: __m512i) -> __m512 {
-    lower(_mm512_srli_epi32::<16>(v))
 }
 
 /// Runs of 4 bits: 16 bytes, low halves first.
@@ -121,10 +108,10 @@ impl Blocks for Q8_0 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn unpack(rows: &Pointers, at: usize, mut each: impl FnMut(usize, &Weights)) {
+    unsafe fn unpack<S: Source>(rows: &S, at: usize, mut each: impl FnMut(usize, &Weights)) {
         let sign = _mm512_set1_epi8(-128);
-        let u = turn8(rows, at + 2).map(|v| _mm512_xor_si512(v, sign));
-        each(0, &one(u, lower(turn4(rows, at)[0]), _mm512_setzero_ps()));
+        let u = rows.eight(at + 2).map(|v| _mm512_xor_si512(v, sign));
+        each(0, &one(u, rows.first_half(at), _mm512_setzero_ps()));
     }
 }
 
@@ -136,9 +123,9 @@ impl Blocks for Q4_0 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn unpack(rows: &Pointers, at: usize, mut each: impl FnMut(usize, &Weights)) {
-        let u = nibbles(turn4(rows, at + 2));
-        each(0, &one(u, lower(turn4(rows, at)[0]), _mm512_setzero_ps()));
+    unsafe fn unpack<S: Source>(rows: &S, at: usize, mut each: impl FnMut(usize, &Weights)) {
+        let u = nibbles(rows.four(at + 2));
+        each(0, &one(u, rows.first_half(at), _mm512_setzero_ps()));
     }
 }
 
@@ -150,9 +137,9 @@ impl Blocks for Q4_1 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn unpack(rows: &Pointers, at: usize, mut each: impl FnMut(usize, &Weights)) {
-        let scales = turn4(rows, at)[0];
-        each(0, &one(nibbles(turn4(rows, at + 4)), lower(scales), upper(scales)));
+    unsafe fn unpack<S: Source>(rows: &S, at: usize, mut each: impl FnMut(usize, &Weights)) {
+        let scales = rows.four(at)[0];
+        each(0, &one(nibbles(rows.four(at + 4)), lower(scales), upper(scales)));
     }
 }
 
@@ -164,11 +151,9 @@ impl Blocks for Q5_0 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn unpack(rows: &Pointers, at: usize, mut each: impl FnMut(usize, &Weights)) {
-        let head = turn4(rows, at);
-        let bits = _mm512_or_si512(_mm512_srli_epi32::<16>(head[0]), _mm512_slli_epi32::<16>(head[1]));
-        let u = fifths(bits, nibbles(turn4(rows, at + 6)));
-        each(0, &one(u, lower(head[0]), _mm512_setzero_ps()));
+    unsafe fn unpack<S: Source>(rows: &S, at: usize, mut each: impl FnMut(usize, &Weights)) {
+        let u = fifths(rows.word(at + 2), nibbles(rows.four(at + 6)));
+        each(0, &one(u, rows.first_half(at), _mm512_setzero_ps()));
     }
 }
 
@@ -180,9 +165,9 @@ impl Blocks for Q5_1 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn unpack(rows: &Pointers, at: usize, mut each: impl FnMut(usize, &Weights)) {
-        let head = turn4(rows, at);
-        let u = fifths(head[1], nibbles(turn4(rows, at + 8)));
+    unsafe fn unpack<S: Source>(rows: &S, at: usize, mut each: impl FnMut(usize, &Weights)) {
+        let head = rows.four(at);
+        let u = fifths(head[1], nibbles(rows.four(at + 8)));
         each(0, &one(u, lower(head[0]), upper(head[0])));
     }
 }
@@ -216,10 +201,10 @@ impl Blocks for Q4K {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn unpack(rows: &Pointers, at: usize, mut each: impl FnMut(usize, &Weights)) {
-        let scales = scales_and_mins(turn4(rows, at));
+    unsafe fn unpack<S: Source>(rows: &S, at: usize, mut each: impl FnMut(usize, &Weights)) {
+        let scales = scales_and_mins(rows.four(at));
         for pair in 0..4 {
-            let q = turn8(rows, at + 16 + 32 * pair);
+            let q = rows.eight(at + 16 + 32 * pair);
             let (scale, min) = scales[2 * pair];
             each(2 * pair, &one(lows(&q), scale, min));
             let (scale, min) = scales[2 * pair + 1];
@@ -236,14 +221,14 @@ impl Blocks for Q5K {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn unpack(rows: &Pointers, at: usize, mut each: impl FnMut(usize, &Weights)) {
-        let scales = scales_and_mins(turn4(rows, at));
-        let mut bits = turn8(rows, at + 16); // bit `run` of each byte; turned until it stands for 16
+    unsafe fn unpack<S: Source>(rows: &S, at: usize, mut each: impl FnMut(usize, &Weights)) {
+        let scales = scales_and_mins(rows.four(at));
+        let mut bits = rows.eight(at + 16); // bit `run` of each byte; turned until it stands for 16
         for bits in &mut bits {
             *bits = _mm512_rol_epi32::<4>(*bits);
         }
         for pair in 0..4 {
-            let q = turn8(rows, at + 48 + 32 * pair);
+            let q = rows.eight(at + 48 + 32 * pair);
             let (mut even, mut odd) = (q, q);
             for k in 0..8 {
                 even[k] = insert(low(q[k]), bits[k], 0x10);
@@ -268,12 +253,12 @@ impl Blocks for Q6K {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn unpack(rows: &Pointers, at: usize, mut each: impl FnMut(usize, &Weights)) {
-        let d = upper(turn4(rows, at + 194)[3]);
-        let bytes = turn4(rows, at + 192);
+    unsafe fn unpack<S: Source>(rows: &S, at: usize, mut each: impl FnMut(usize, &Weights)) {
+        let d = rows.last_half(at + 208);
+        let bytes = rows.four(at + 192);
         for half in 0..2 {
-            let (first, second) = (turn8(rows, at + 64 * half), turn8(rows, at + 64 * half + 32));
-            let mut pairs = turn8(rows, at + 128 + 32 * half); // bits 2·run and 2·run + 1; turned until they stand for 16 and 32
+            let (first, second) = (rows.eight(at + 64 * half), rows.eight(at + 64 * half + 32));
+            let mut pairs = rows.eight(at + 128 + 32 * half); // bits 2·run and 2·run + 1; turned until they stand for 16 and 32
             for pairs in &mut pairs {
                 *pairs = _mm512_rol_epi32::<4>(*pairs);
             }

@@ -10,7 +10,7 @@
 mod blocks;
 pub(crate) mod inputs;
 mod plain;
-mod turn;
+pub(crate) mod turn;
 
 use std::arch::x86_64::*;
 
@@ -18,10 +18,10 @@ use half::bf16 as Bf16;
 
 use self::blocks::{Blocks, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Weights};
 use self::plain::{F16, F32, Pairs, Wide, multiply};
-use self::turn::Pointers;
+use self::turn::{Pointers, Source, Turned};
 use crate::dtype::Dtype;
 use crate::matmul::columns::{LANES, STEP, Step};
-use crate::matmul::rows::Panel;
+use crate::matmul::rows::{Data, Panel};
 
 /// Columns that are computed side by side, with two registers for each sum.
 const PAIRS: usize = 4;
@@ -33,31 +33,50 @@ const PAIRS: usize = 4;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(crate) unsafe fn steps(d: Dtype, panel: &Panel, x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
     match d {
-        Dtype::Q8_0 => all::<Q8_0>(panel, x, stride, first, out),
-        Dtype::Q4_0 => all::<Q4_0>(panel, x, stride, first, out),
-        Dtype::Q4_1 => all::<Q4_1>(panel, x, stride, first, out),
-        Dtype::Q5_0 => all::<Q5_0>(panel, x, stride, first, out),
-        Dtype::Q5_1 => all::<Q5_1>(panel, x, stride, first, out),
-        Dtype::Q4_K => all::<Q4K>(panel, x, stride, first, out),
-        Dtype::Q5_K => all::<Q5K>(panel, x, stride, first, out),
-        _ => all::<Q6K>(panel, x, stride, first, out),
+        Dtype::Q8_0 => either::<Q8_0>(panel, x, stride, first, out),
+        Dtype::Q4_0 => either::<Q4_0>(panel, x, stride, first, out),
+        Dtype::Q4_1 => either::<Q4_1>(panel, x, stride, first, out),
+        Dtype::Q5_0 => either::<Q5_0>(panel, x, stride, first, out),
+        Dtype::Q5_1 => either::<Q5_1>(panel, x, stride, first, out),
+        Dtype::Q4_K => either::<Q4K>(panel, x, stride, first, out),
+        Dtype::Q5_K => either::<Q5K>(panel, x, stride, first, out),
+        _ => either::<Q6K>(panel, x, stride, first, out),
+    }
+}
+
+/// A panel in either form.
+///
+/// # Safety
+/// As [`steps`]; the rows of the panel are of type `B`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn either<B: Blocks>(panel: &Panel, x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
+    match panel.data {
+        Data::Rows(rows) => all::<B, _>(&Pointers(rows.map(<[u8]>::as_ptr)), panel, x, stride, first, out),
+        Data::Turned(bytes) => all::<B, _>(&Turned(bytes.as_ptr()), panel, x, stride, first, out),
     }
 }
 
 /// All blocks of a panel.
 ///
 /// # Safety
-/// As [`steps`]; the rows of the panel are of type `B`.
+/// As [`either`]; `rows` are those of the panel.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn all<B: Blocks>(panel: &Panel, x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
-    let rows = Pointers::new(panel);
+unsafe fn all<B: Blocks, S: Source>(
+    rows: &S,
+    panel: &Panel,
+    x: &[Step],
+    stride: usize,
+    first: usize,
+    out: &mut [[f32; LANES]],
+) {
     let runs = B::LEN / STEP;
     let mut ahead = Ahead::new(panel, panel.columns / STEP);
     if let [out] = out {
         // One column: its sums stay in a register.
         let mut y = [_mm512_loadu_ps(out.as_ptr())];
         for (block, x) in x.chunks_exact(stride * runs).enumerate() {
-            B::unpack(&rows, block * B::BYTES, |run, weights| {
+            B::unpack(rows, block * B::BYTES, |run, weights| {
                 ahead.step();
                 y = add::<B, 1>(weights, std::array::from_ref(&x[run * stride + first]), y);
             });
@@ -66,7 +85,7 @@ unsafe fn all<B: Blocks>(panel: &Panel, x: &[Step], stride: usize, first: usize,
         return;
     }
     for (block, x) in x.chunks_exact(stride * runs).enumerate() {
-        B::unpack(&rows, block * B::BYTES, |run, weights| {
+        B::unpack(rows, block * B::BYTES, |run, weights| {
             ahead.step();
             columns::<B>(weights, &x[run * stride + first..][..out.len()], out);
         });
@@ -133,20 +152,24 @@ unsafe fn scaled<B: Blocks, const N: usize>(
 ) -> [__m512; N] {
     let dword = |bytes: &[i8; STEP], k: usize| _mm512_set1_epi32(bytes.as_ptr().cast::<i32>().add(k).read_unaligned());
     let (from, to) = if B::HALVES { (4 * half, 4 * half + 4) } else { (0, 8) };
-    let mut high = [_mm512_setzero_si512(); N];
+    // Two sums each, so that a single column does not wait for its own additions.
+    let mut high = [[_mm512_setzero_si512(); 2]; N];
     let mut low = high;
     if B::CENTRE != 0 {
         for c in 0..N {
             let sum = if B::HALVES { x[c].sums[half] } else { x[c].sums[0] + x[c].sums[1] };
-            low[c] = _mm512_set1_epi32(sum.wrapping_neg() << B::CENTRE);
+            low[c][0] = _mm512_set1_epi32(sum.wrapping_neg() << B::CENTRE);
         }
     }
     for k in from..to {
+        let chain = if N == 1 { k % 2 } else { 0 };
         for c in 0..N {
-            high[c] = _mm512_dpbusd_epi32(high[c], weights.u[k], dword(&x[c].hi, k));
-            low[c] = _mm512_dpbusd_epi32(low[c], weights.u[k], dword(&x[c].lo, k));
+            high[c][chain] = _mm512_dpbusd_epi32(high[c][chain], weights.u[k], dword(&x[c].hi, k));
+            low[c][chain] = _mm512_dpbusd_epi32(low[c][chain], weights.u[k], dword(&x[c].lo, k));
         }
     }
+    let high = high.map(|[a, b]| if N == 1 { _mm512_add_epi32(a, b) } else { a });
+    let low = low.map(|[a, b]| if N == 1 { _mm512_add_epi32(a, b) } else { a });
     for c in 0..N {
         let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(high[c]), low[c]));
         y[c] = _mm512_fmadd_ps(sum, _mm512_mul_ps(weights.scale[half], _mm512_set1_ps(x[c].scale)), y[c]);

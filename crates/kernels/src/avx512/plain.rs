@@ -5,9 +5,9 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{Ahead, Pointers};
+use super::Ahead;
 use crate::matmul::columns::{BLOCK, LANES};
-use crate::matmul::rows::Panel;
+use crate::matmul::rows::{Data, Panel};
 
 /// Rows and columns of a tile.
 const ROWS: usize = 4;
@@ -122,7 +122,8 @@ impl Plain for Pairs {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
 pub(super) unsafe fn multiply<P: Plain>(panel: &Panel, x: &[P::Input], stride: usize, out: &mut [[f32; LANES]]) {
-    let rows = Pointers::new(panel);
+    let Data::Rows(rows) = panel.data else { unreachable!("plain weights stay as they are stored") };
+    let rows = rows.map(<[u8]>::as_ptr);
     let tiles = panel.columns.div_ceil(BLOCK) * (LANES / ROWS) * out.len().div_ceil(WIDE);
     let mut ahead = Ahead::new(panel, tiles);
     for from in (0..panel.columns).step_by(BLOCK) {
@@ -139,7 +140,7 @@ pub(super) unsafe fn multiply<P: Plain>(panel: &Panel, x: &[P::Input], stride: u
                     ahead.step(); // a single column is one stream a row, which the processor foresees
                 }
                 let at =
-                    rows.0[row..].first_chunk().map(|rows: &[*const u8; ROWS]| rows.map(|r| r.add(from * P::BYTES)));
+                    rows[row..].first_chunk().map(|rows: &[*const u8; ROWS]| rows.map(|r| r.add(from * P::BYTES)));
                 let Some(at) = at else { continue };
                 let x = x.as_ptr().add(column * stride + from);
                 let out = &mut out[column..];

@@ -2,7 +2,8 @@
 //!
 //! Sixteen rows of the matrix are taken together, a *panel*. Weights in blocks are unpacked step by step of the inner
 //! dimension into registers, one row a lane, and go over all columns before the next step; plain weights go over the columns
-//! in tiles. The same code serves one column (decode, bound by memory) and hundreds (prefill, bound by arithmetic), and a
+//! in tiles. To bring sixteen rows into lanes costs as much as to multiply them, so matrices of blocks may be turned once
+//! for all ([`Matrix::turned`]); the results are the same. The same code serves one column (decode, bound by memory) and hundreds (prefill, bound by arithmetic), and a
 //! result never depends on how many columns or threads there were. [`portable`] defines the results; [`avx512`](super::avx512) has the same for
 //! AVX-512, bit for bit, except that bf16 weights meet inputs rounded to bf16 where the processor multiplies these.
 
@@ -13,22 +14,41 @@ pub(crate) mod rows;
 use bytes::Bytes;
 
 use self::columns::{COLUMNS, Columns, Form, Kind, LANES};
-use self::rows::{Panel, Rows};
+use self::rows::{Data, Panel, Rows};
 use crate::cpu::{Cpu, Isa};
 use crate::dtype::Dtype;
+use crate::mapped::Memory;
 use crate::quant::KernelError;
 use crate::shared::Disjoint;
 
 /// Bytes of weights that make a task worth handing over.
 const TASK: usize = 32 << 10;
 
-/// A matrix of weights as it is stored, `[rows, columns]`, rows contiguous.
+/// Where the weights of a model are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// In memory and turned, where products are faster so.
+    #[default]
+    Turned,
+    /// Always where they are mapped: nothing to load, and processes share them.
+    Mapped,
+}
+
+/// A matrix of weights, `[rows, columns]`, in whole rows as it is stored, or turned.
 #[derive(Clone, Debug)]
 pub struct Matrix {
     dtype: Dtype,
     shape: [usize; 2],
-    order: Rows,
+    form: Stored,
     bytes: Bytes,
+}
+
+/// In which form the bytes of a matrix are.
+#[derive(Clone, Copy, Debug)]
+enum Stored {
+    Rows(Rows),
+    /// Panels of sixteen rows, those that are missing at the end zero.
+    Turned,
 }
 
 impl Matrix {
@@ -42,7 +62,33 @@ impl Matrix {
         if row.and_then(|row| row.checked_mul(rows)) != Some(bytes.len()) || bytes.is_empty() {
             return Err(KernelError::Length { dtype, bytes: bytes.len(), values: rows.saturating_mul(columns) });
         }
-        Ok(Self { dtype, shape, order, bytes })
+        Ok(Self { dtype, shape, form: Stored::Rows(order), bytes })
+    }
+
+    /// The same matrix in memory, turned into panels, if products are faster so: weights of few bits, with AVX-512. Those of
+    /// 8 bits and more come no faster from memory than the instructions can bring them into lanes.
+    pub fn turned(self, cpu: &Cpu) -> Self {
+        let Stored::Rows(order) = self.form else { return self };
+        if self.dtype.block_len() == 1 || self.dtype == Dtype::Q8_0 || cpu.isa() < Isa::Avx512 {
+            return self;
+        }
+        let panels = self.shape[0].div_ceil(LANES);
+        let size = self.row_bytes() * LANES;
+        let mut out = Memory::new(panels * size);
+        let work = |index: usize, out: &mut [u8]| -> Result<(), KernelError> {
+            let panel = Panel::stored(&self.bytes, self.dtype, self.shape, order, index);
+            panel.turn(cpu.isa(), self.dtype, LANES.min(self.shape[0] - index * LANES), out);
+            Ok(())
+        };
+        match cpu.rows(out.as_mut(), size, work) {
+            Ok(()) => Self { form: Stored::Turned, bytes: Bytes::from_owner(out), ..self },
+            Err(_) => self,
+        }
+    }
+
+    /// Whether it is turned into panels.
+    pub fn is_turned(&self) -> bool {
+        matches!(self.form, Stored::Turned)
     }
 
     /// How the weights are stored.
@@ -60,11 +106,25 @@ impl Matrix {
         &self.bytes
     }
 
-    /// The bytes of the rows `16 · index ..`, as they are stored.
-    fn panel(&self, index: usize) -> &[u8] {
-        let row = self.bytes.len() / self.shape[0];
-        let end = ((index + 1) * LANES).min(self.shape[0]);
-        &self.bytes[index * LANES * row..end * row]
+    /// Bytes of a row.
+    fn row_bytes(&self) -> usize {
+        self.shape[1] / self.dtype.block_len() * self.dtype.block_bytes()
+    }
+
+    /// The bytes of panel `index`, wherever in it they are.
+    fn panel_bytes(&self, index: usize) -> &[u8] {
+        let size = self.row_bytes() * LANES;
+        &self.bytes[index * size..((index + 1) * size).min(self.bytes.len())]
+    }
+
+    /// Panel `index`.
+    fn panel(&self, index: usize) -> Panel<'_> {
+        match self.form {
+            Stored::Rows(order) => Panel::stored(&self.bytes, self.dtype, self.shape, order, index),
+            Stored::Turned => {
+                Panel { data: Data::Turned(self.panel_bytes(index)), columns: self.shape[1], next: &[] }
+            }
+        }
     }
 
     /// Expands row `index` into `out`, `columns` values.
@@ -76,8 +136,19 @@ impl Matrix {
     /// If there is no such row.
     pub fn row(&self, index: usize, out: &mut [f32]) -> Result<(), KernelError> {
         assert!(index < self.shape[0], "row {index} of {}", self.shape[0]);
-        let size = self.bytes.len() / self.shape[0];
-        crate::dequantize(self.dtype, &self.bytes[self.order.stored(index) * size..][..size], out)
+        let size = self.row_bytes();
+        match self.form {
+            Stored::Rows(order) => {
+                crate::dequantize(self.dtype, &self.bytes[order.stored(index) * size..][..size], out)
+            }
+            Stored::Turned => {
+                let panel = self.panel(index / LANES);
+                let blocks = self.shape[1] / self.dtype.block_len();
+                let row: Vec<u8> =
+                    (0..blocks).flat_map(|block| panel.block(self.dtype, index % LANES, block).into_owned()).collect();
+                crate::dequantize(self.dtype, &row, out)
+            }
+        }
     }
 }
 
@@ -132,13 +203,13 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
         };
         let end = (first + size).min(job.panels);
         for index in first..end {
-            let mut panel = Panel::new(&job.matrix.bytes, job.matrix.dtype, job.matrix.shape, job.matrix.order, index);
+            let mut panel = job.matrix.panel(index);
             panel.next = if index + 1 < end {
-                job.matrix.panel(index + 1)
+                job.matrix.panel_bytes(index + 1)
             } else {
                 // Threads take tasks in turn.
                 let next = (task + cpu.threads()) % groups.len();
-                jobs[groups[next].0].matrix.panel(groups[next].1)
+                jobs[groups[next].0].matrix.panel_bytes(groups[next].1)
             };
             sums.fill([0.0; LANES]);
             multiply(cpu.isa(), job.matrix.dtype, &panel, columns, start, sums);

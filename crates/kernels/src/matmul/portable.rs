@@ -64,12 +64,10 @@ fn scale_and_min(s: &[u8], i: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(min))
 }
 
-/// Run `index` of a row. `dtype` is one of blocks.
+/// Run `i` of a block.
 #[inline(always)]
-pub(crate) fn run(dtype: Dtype, row: &[u8], index: usize) -> Run {
-    let runs = dtype.block_len() / STEP;
-    let block = &row[index / runs * dtype.block_bytes()..][..dtype.block_bytes()];
-    let i = index % runs;
+pub(crate) fn run(dtype: Dtype, block: &[u8], i: usize) -> Run {
+    let block = &block[..dtype.block_bytes()];
     let d = half_at(block, 0);
     let one = |u, scale, min| Run { u, scale: [scale; 2], min };
     match dtype {
@@ -105,10 +103,11 @@ pub(crate) fn run(dtype: Dtype, row: &[u8], index: usize) -> Run {
 #[inline(always)]
 pub(crate) fn steps(dtype: Dtype, panel: &Panel, x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
     let halves = if dtype == Dtype::Q6_K { 2 } else { 1 };
+    let runs = dtype.block_len() / STEP;
     for (index, x) in x.chunks_exact(stride).enumerate() {
         let x = &x[first..first + out.len()];
         for lane in 0..LANES {
-            let run = run(dtype, panel.row(lane), index);
+            let run = run(dtype, &panel.block(dtype, lane, index / runs), index % runs);
             for (x, out) in x.iter().zip(out.iter_mut()) {
                 let mut sums = [0i32; 2];
                 for half in 0..2 {

@@ -1,6 +1,13 @@
-//! Rows of a stored matrix, taken sixteen at a time.
+//! Rows of a matrix, taken sixteen at a time: as they are stored, or turned into *panels*.
+//!
+//! A panel holds sixteen rows in the order in which a kernel wants them: of each block first the 4 bytes from 0 on of every
+//! row, one row a lane, then the next 4, and so on; the scale of 2 bytes that some types have is kept together likewise. So
+//! it has the bytes of the rows, byte `at` of a block beginning at `16 · at` of the panel's.
+
+use std::borrow::Cow;
 
 use super::columns::LANES;
+use crate::cpu::Isa;
 use crate::dtype::Dtype;
 
 /// In which order the rows of a matrix are stored.
@@ -39,26 +46,107 @@ impl Rows {
     }
 }
 
-/// Sixteen rows of a matrix. Where it has fewer, the last one stands in for those that are missing.
+/// Sixteen rows of a matrix.
 #[derive(Clone, Copy)]
 pub(crate) struct Panel<'a> {
-    pub rows: [&'a [u8]; LANES],
+    pub data: Data<'a>,
     /// Values of a row.
     pub columns: usize,
     /// What will be read after this panel, as far as it is known: fetched meanwhile.
     pub next: &'a [u8],
 }
 
+/// The bytes of a panel.
+#[derive(Clone, Copy)]
+pub(crate) enum Data<'a> {
+    /// Rows as they are stored. Where a matrix has fewer, the last one stands in for those that are missing.
+    Rows([&'a [u8]; LANES]),
+    /// Turned. Rows that are missing are zero.
+    Turned(&'a [u8]),
+}
+
 impl<'a> Panel<'a> {
-    /// Rows `16 · index ..` of a matrix of `[rows, columns]`.
-    pub(crate) fn new(bytes: &'a [u8], dtype: Dtype, shape: [usize; 2], order: Rows, index: usize) -> Self {
+    /// Rows `16 · index ..` of a stored matrix of `[rows, columns]`.
+    pub(crate) fn stored(bytes: &'a [u8], dtype: Dtype, shape: [usize; 2], order: Rows, index: usize) -> Self {
         let [rows, columns] = shape;
         let size = columns / dtype.block_len() * dtype.block_bytes();
         let row = |lane: usize| &bytes[order.stored((index * LANES + lane).min(rows - 1)) * size..][..size];
-        Self { rows: std::array::from_fn(row), columns, next: &[] }
+        Self { data: Data::Rows(std::array::from_fn(row)), columns, next: &[] }
     }
 
+    /// A row as it is stored; none if the rows were turned.
     pub(crate) fn row(&self, lane: usize) -> &'a [u8] {
-        self.rows[lane]
+        match self.data {
+            Data::Rows(rows) => rows[lane],
+            Data::Turned(_) => &[],
+        }
+    }
+
+    /// Block `index` of a row.
+    pub(crate) fn block(&self, dtype: Dtype, lane: usize, index: usize) -> Cow<'a, [u8]> {
+        let size = dtype.block_bytes();
+        match self.data {
+            Data::Rows(rows) => Cow::Borrowed(&rows[lane][index * size..][..size]),
+            Data::Turned(bytes) => {
+                let (bytes, mut block) = (&bytes[index * size * LANES..], vec![0; size]);
+                for (at, width) in parts(dtype) {
+                    block[at..][..width].copy_from_slice(&bytes[LANES * at + width * lane..][..width]);
+                }
+                Cow::Owned(block)
+            }
+        }
+    }
+
+    /// Turns the first `count` of the rows that are stored; the others become zero.
+    pub(crate) fn turn(&self, isa: Isa, dtype: Dtype, count: usize, out: &mut [u8]) {
+        let Data::Rows(rows) = self.data else { return };
+        let size = dtype.block_bytes();
+        let half = half(dtype);
+        #[cfg(target_arch = "x86_64")]
+        let by_registers = isa >= Isa::Avx512 && count == LANES;
+        #[cfg(not(target_arch = "x86_64"))]
+        let by_registers = false;
+        #[cfg(target_arch = "x86_64")]
+        if by_registers {
+            let part = match half {
+                Some(0) => 2..size,
+                Some(end) => 0..end,
+                None => 0..size,
+            };
+            assert!(rows.iter().all(|row| row.len() * LANES == out.len()), "rows of whole blocks");
+            // SAFETY: an `Isa` above the baseline is there only if the processor has it; the lengths were checked.
+            #[allow(unsafe_code)]
+            unsafe {
+                crate::avx512::turn::turn(rows.map(<[u8]>::as_ptr), size, part, out);
+            }
+        }
+        let _ = isa;
+        for (index, out) in out.chunks_exact_mut(LANES * size).enumerate() {
+            for lane in 0..count {
+                let block = &rows[lane][index * size..][..size];
+                for (at, width) in parts(dtype).filter(|part| !by_registers || half == Some(part.0)) {
+                    out[LANES * at + width * lane..][..width].copy_from_slice(&block[at..][..width]);
+                }
+            }
+        }
+    }
+}
+
+/// Where the parts of a block begin that stay together, and their bytes.
+fn parts(dtype: Dtype) -> impl Iterator<Item = (usize, usize)> {
+    let (half, mut at) = (half(dtype), 0);
+    std::iter::from_fn(move || {
+        let part = (at, if half == Some(at) { 2 } else { 4 });
+        at += part.1;
+        (part.0 < dtype.block_bytes()).then_some(part)
+    })
+}
+
+/// Where a block has a scale of 2 bytes that does not fill 4 with a minimum.
+fn half(dtype: Dtype) -> Option<usize> {
+    match dtype {
+        Dtype::Q8_0 | Dtype::Q4_0 | Dtype::Q5_0 => Some(0),
+        Dtype::Q6_K => Some(208),
+        _ => None,
     }
 }

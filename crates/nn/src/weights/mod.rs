@@ -138,6 +138,11 @@ impl TensorView {
         Bytes::from_owner(self.clone())
     }
 
+    /// Lets go of the memory of its bytes, which are read from the file again when they are touched.
+    pub fn release(&self) {
+        self.file.release(self.range.clone());
+    }
+
     /// Its values, expanded.
     ///
     /// # Errors
