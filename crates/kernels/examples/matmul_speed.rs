@@ -1,16 +1,24 @@
 //! Speed of products with packed weights, beside a plain read of the same bytes in turn.
 //!
-//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [turned]`
+//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [stored|turned] [baseline|avx2|avx512]`
 
 #![allow(missing_docs)]
 
 use std::time::Instant;
 
-use jielong_kernels::{Cpu, Dtype, Matrix, Rows, matmul, read_time};
+use jielong_kernels::{Cpu, Dtype, Isa, Matrix, Rows, matmul, read_time};
 
 fn main() {
     let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-    let cpu = Cpu::new(threads);
+    let isa = match std::env::args().nth(3).as_deref() {
+        Some("baseline") => Some(Isa::Baseline),
+        Some("avx2") => Some(Isa::Avx2),
+        Some("avx512") => Some(Isa::Avx512),
+        _ => None,
+    };
+    let Some(cpu) = isa.map_or_else(|| Some(Cpu::new(threads)), |isa| Cpu::with_isa(threads, isa)) else {
+        return println!("this processor does not have these instructions");
+    };
     let turned = std::env::args().nth(2).is_some_and(|form| form == "turned");
     println!("{} on {} threads", cpu.isa(), cpu.threads());
     println!(

@@ -1,11 +1,13 @@
 //! A pool of threads for kernels of a few microseconds.
 //!
-//! A job is a function of a task's index. The calling thread takes tasks too and never waits for a thread that has not
+//! A job is a function of a task's index. Each thread has a run of tasks of its own, which it takes in order, as memory likes
+//! it, and then what is left of the others'. The calling thread takes tasks too and never waits for a thread that has not
 //! joined in: a job is opened, threads join it while it is open, and once all tasks are taken the caller closes it and
 //! waits for those inside. Threads that find no job spin for [`SPIN`], long enough to bridge the gap between two layers,
 //! then sleep.
 
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -24,8 +26,8 @@ type Job = *const (dyn Fn(usize) + Sync);
 
 struct Shared {
     state: AtomicU64,
-    /// Next task to be taken.
-    next: AtomicUsize,
+    /// The next task of each thread's run.
+    next: Vec<Next>,
     tasks: AtomicUsize,
     job: UnsafeCell<Option<Job>>,
     panicked: AtomicBool,
@@ -34,6 +36,10 @@ struct Shared {
     lock: Mutex<()>,
     wake: Condvar,
 }
+
+/// In a cache line of its own.
+#[repr(align(64))]
+struct Next(AtomicUsize);
 
 // SAFETY: `job` is written only by the thread that holds `Pool::running`, while no job is open and no thread inside; it is
 // read only by threads inside an open job, whose opening (release) and joining (acquire) order the two. The function is `Sync`.
@@ -59,9 +65,10 @@ impl std::fmt::Debug for Pool {
 impl Pool {
     /// `threads` in all; the caller of [`Pool::run`] is one of them.
     pub(crate) fn new(threads: usize) -> Self {
+        let threads = threads.clamp(1, 1024);
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
+            next: (0..threads).map(|_| Next(AtomicUsize::new(0))).collect(),
             tasks: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
             panicked: AtomicBool::new(false),
@@ -70,10 +77,10 @@ impl Pool {
             lock: Mutex::new(()),
             wake: Condvar::new(),
         });
-        let workers = (1..threads.clamp(1, 1024)).filter_map(|index| {
+        let workers = (1..threads).filter_map(|index| {
             let shared = Arc::clone(&shared);
             // A thread that the system does not give is one fewer, not an error.
-            std::thread::Builder::new().name(format!("kernel-{index}")).spawn(move || shared.work()).ok()
+            std::thread::Builder::new().name(format!("kernel-{index}")).spawn(move || shared.work(index)).ok()
         });
         let workers = workers.collect();
         Self { shared, running: Mutex::new(()), workers }
@@ -102,7 +109,9 @@ impl Pool {
         unsafe {
             *shared.job.get() = Some(std::mem::transmute::<&(dyn Fn(usize) + Sync), Job>(erased));
         }
-        shared.next.store(0, Ordering::Relaxed);
+        for (thread, next) in shared.next.iter().enumerate() {
+            next.0.store(shared.run(tasks, thread).start, Ordering::Relaxed);
+        }
         shared.tasks.store(tasks, Ordering::Relaxed);
         let number = shared.state.load(Ordering::Relaxed) & !(INSIDE | OPEN);
         shared.state.store(number.wrapping_add(NUMBER) | OPEN, Ordering::SeqCst);
@@ -111,7 +120,7 @@ impl Pool {
             let _guard = shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
             shared.wake.notify_all();
         }
-        shared.take(&job);
+        shared.take(0, &job);
         drop(closing);
         assert!(!shared.panicked.swap(false, Ordering::Relaxed), "a kernel panicked on another thread");
     }
@@ -122,7 +131,9 @@ struct Closing<'a>(&'a Shared);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        self.0.next.store(usize::MAX / 2, Ordering::Relaxed); // after a panic: no further task
+        for next in &self.0.next {
+            next.0.store(usize::MAX / 2, Ordering::Relaxed); // after a panic: no further task
+        }
         self.0.state.fetch_and(!OPEN, Ordering::AcqRel);
         let mut spins = 0u32;
         while self.0.state.load(Ordering::Acquire) & INSIDE != 0 {
@@ -146,20 +157,30 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    /// Takes tasks until there are none.
-    fn take(&self, job: &(dyn Fn(usize) + Sync)) {
+    /// The run of a thread.
+    fn run(&self, tasks: usize, thread: usize) -> Range<usize> {
+        let threads = self.next.len();
+        tasks * thread / threads..tasks * (thread + 1) / threads
+    }
+
+    /// Takes tasks until there are none, first of the run of this thread.
+    fn take(&self, thread: usize, job: &(dyn Fn(usize) + Sync)) {
         let tasks = self.tasks.load(Ordering::Relaxed);
-        loop {
-            let task = self.next.fetch_add(1, Ordering::Relaxed);
-            if task >= tasks {
-                return;
+        for other in 0..self.next.len() {
+            let run = (thread + other) % self.next.len();
+            let (next, end) = (&self.next[run].0, self.run(tasks, run).end);
+            loop {
+                let task = next.fetch_add(1, Ordering::Relaxed);
+                if task >= end {
+                    break;
+                }
+                job(task);
             }
-            job(task);
         }
     }
 
-    /// What a thread of the pool does.
-    fn work(&self) {
+    /// What thread `thread` of the pool does.
+    fn work(&self, thread: usize) {
         let mut seen = 0; // number of the last job
         while let Some(number) = self.wait(seen) {
             seen = number;
@@ -171,7 +192,7 @@ impl Shared {
             let job = unsafe { (*self.job.get()).map(|job| &*job) };
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 if let Some(job) = job {
-                    self.take(job);
+                    self.take(thread, job);
                 }
             }));
             if done.is_err() {

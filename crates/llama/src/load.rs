@@ -304,7 +304,7 @@ impl Source<'_> {
             Origin::Stored(place) => load::matrix(&place.view, place.rows(), place.order(), *packing, cpu)?,
             Origin::Random(shape) => {
                 load::random_matrix([shape[0], shape[1]], packing.dtype.unwrap_or(Dtype::BF16), packing.layout, cpu)
-            },
+            }
         };
         Ok(Weight::packed(matrix))
     }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, FloatDType};
 use jielong_core::{Event, Model, Request, Sampler, SamplerConfig, State, Token, generate};
 use jielong_kernels::{CacheType, Cpu, Dtype, Layout};
-use jielong_nn::load::Packing;
 use jielong_llama::{Compute, Config, Llama, LoadOptions};
+use jielong_nn::load::Packing;
 use safetensors::SafeTensors;
 
 const TOLERANCE: f32 = 2e-4;

@@ -4,9 +4,9 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use crate::matmul::columns::{STEP, Step};
+use crate::matmul::columns::{STEP, Step, scale};
 
-/// [`Step::new`], bit for bit.
+/// [`Short::new`](crate::matmul::columns::Short), bit for bit, in bytes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(crate) fn step(values: &[f32; STEP]) -> Step {
     // SAFETY: 32 floats are two registers.
@@ -14,7 +14,9 @@ pub(crate) fn step(values: &[f32; STEP]) -> Step {
     let sizes = v.map(|v| _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fff_ffff)));
     let bits = _mm512_reduce_max_epu32(_mm512_max_epu32(sizes[0], sizes[1]));
     let mut step = Step::ZERO;
-    let Some(factor) = step.scale(bits) else { return step };
+    let (scale, factor) = scale(bits);
+    (step.scale, step.sum) = (scale, scale * 0.0);
+    let Some(factor) = factor else { return step };
     for half in 0..2 {
         let q = _mm512_cvtps_epi32(_mm512_mul_ps(v[half], _mm512_set1_ps(factor))); // to nearest, ties to even
         let hi = _mm512_srai_epi32::<8>(_mm512_add_epi32(q, _mm512_set1_epi32(128)));

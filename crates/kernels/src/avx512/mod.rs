@@ -26,7 +26,7 @@ use crate::matmul::rows::{Data, Panel};
 /// Columns that are computed side by side, with two registers for each sum.
 const PAIRS: usize = 4;
 
-/// As [`portable::steps`](crate::matmul::portable::steps).
+/// As [`portable::shorts`](crate::matmul::portable::shorts), with the columns in bytes.
 ///
 /// # Safety
 /// The processor has AVX-512 F, BW, VL, DQ and VNNI. `x` has `stride` columns a step, `first + out.len()` of them at least.

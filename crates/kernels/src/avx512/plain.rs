@@ -139,8 +139,7 @@ pub(super) unsafe fn multiply<P: Plain>(panel: &Panel, x: &[P::Input], stride: u
                 if out.len() > 1 {
                     ahead.step(); // a single column is one stream a row, which the processor foresees
                 }
-                let at =
-                    rows[row..].first_chunk().map(|rows: &[*const u8; ROWS]| rows.map(|r| r.add(from * P::BYTES)));
+                let at = rows[row..].first_chunk().map(|rows: &[*const u8; ROWS]| rows.map(|r| r.add(from * P::BYTES)));
                 let Some(at) = at else { continue };
                 let x = x.as_ptr().add(column * stride + from);
                 let out = &mut out[column..];

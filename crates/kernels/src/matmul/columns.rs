@@ -21,15 +21,13 @@ pub(crate) const COLUMNS: usize = 96;
 /// Largest integer a value is rounded to: `hi` then stays within ±127.
 const MOST: f32 = 32639.0;
 
-/// 32 values as 16-bit integers with a common scale: `value = scale · (256 · hi + lo)`.
+/// 32 values as 16-bit integers with a common scale: `value = scale · q`.
 ///
 /// 16 bits, so that the result is that of the weights as they are stored: with 8 bits, as other runtimes have it, the
 /// rounding of the inputs alone moves log-probabilities by tenths.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(16))]
-pub(crate) struct Step {
-    pub hi: [i8; STEP],
-    pub lo: [i8; STEP],
+pub(crate) struct Short {
+    pub q: [i16; STEP],
     pub scale: f32,
     /// Sum of the values.
     pub sum: f32,
@@ -37,49 +35,59 @@ pub(crate) struct Step {
     pub sums: [i32; 2],
 }
 
-impl Step {
-    pub(crate) const ZERO: Self = Self { hi: [0; STEP], lo: [0; STEP], scale: 0.0, sum: 0.0, sums: [0; 2] };
+/// A [`Short`] in bytes, for processors that multiply these: `q = 256 · hi + lo`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(16))]
+pub(crate) struct Step {
+    pub hi: [i8; STEP],
+    pub lo: [i8; STEP],
+    pub scale: f32,
+    pub sum: f32,
+    pub sums: [i32; 2],
+}
 
-    /// Sets the scale for values of which the largest has these bits without its sign; what they are multiplied with, if
-    /// there is anything to round.
-    #[inline(always)]
-    pub(crate) fn scale(&mut self, bits: u32) -> Option<f32> {
-        let most = f32::from_bits(bits);
-        if bits >= f32::INFINITY.to_bits() {
-            (self.scale, self.sum) = (f32::NAN, f32::NAN);
-            return None;
-        }
-        if most < 1e-30 {
-            return None; // no weight makes a difference of so little
-        }
-        self.scale = most / MOST;
-        Some(MOST / most)
+/// The scale of values of which the largest has these bits without its sign, and what they are multiplied with, if there is
+/// anything to round. What is not finite makes the scale NaN, and so every result.
+#[inline(always)]
+pub(crate) fn scale(bits: u32) -> (f32, Option<f32>) {
+    let most = f32::from_bits(bits);
+    match bits {
+        _ if bits >= f32::INFINITY.to_bits() => (f32::NAN, None),
+        _ if most < 1e-30 => (0.0, None), // no weight makes a difference of so little
+        _ => (most / MOST, Some(MOST / most)),
     }
+}
 
-    /// Rounds 32 values. One that is not finite makes the scale NaN, and so every result.
+impl Short {
+    const ZERO: Self = Self { q: [0; STEP], scale: 0.0, sum: 0.0, sums: [0; 2] };
+
+    /// Rounds 32 values.
     #[inline(always)]
     fn new(values: &[f32; STEP]) -> Self {
         let bits = values.iter().fold(0, |most, value| (value.to_bits() & 0x7fff_ffff).max(most));
-        let mut step = Self::ZERO;
-        let Some(factor) = step.scale(bits) else { return step };
-        for half in 0..2 {
-            for i in half * 16..half * 16 + 16 {
-                let q = (values[i] * factor).round_ties_even() as i32;
-                let hi = (q + 128) >> 8;
-                step.hi[i] = hi as i8;
-                step.lo[i] = (q - (hi << 8)) as i8;
-                step.sums[half] += q;
+        let (scale, factor) = scale(bits);
+        let mut short = Self { scale, ..Self::ZERO };
+        if let Some(factor) = factor {
+            for (i, (q, value)) in short.q.iter_mut().zip(values).enumerate() {
+                *q = (value * factor).round_ties_even() as i16;
+                short.sums[i / 16] += i32::from(*q);
             }
         }
-        step.sum = step.scale * (step.sums[0] + step.sums[1]) as f32;
-        step
+        short.sum = scale * (short.sums[0] + short.sums[1]) as f32;
+        short
     }
+}
+
+impl Step {
+    pub(crate) const ZERO: Self = Self { hi: [0; STEP], lo: [0; STEP], scale: 0.0, sum: 0.0, sums: [0; 2] };
 }
 
 /// Columns in the form of one kind of kernel.
 #[derive(Debug)]
 pub(crate) enum Form {
     /// For weights in blocks of integers.
+    Shorts(Vec<Short>),
+    /// The same in bytes.
     Steps(Vec<Step>),
     /// For plain weights.
     Floats(Vec<f32>),
@@ -90,6 +98,7 @@ pub(crate) enum Form {
 /// Which form a weight type wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    Shorts,
     Steps,
     Floats,
     Bf16,
@@ -100,7 +109,8 @@ impl Kind {
         match dtype {
             Dtype::BF16 if isa == Isa::Avx512Bf16 => Self::Bf16,
             Dtype::F32 | Dtype::F16 | Dtype::BF16 => Self::Floats,
-            _ => Self::Steps,
+            _ if isa >= Isa::Avx512 => Self::Steps,
+            _ => Self::Shorts,
         }
     }
 }
@@ -119,7 +129,8 @@ impl Columns {
     pub(crate) fn new(cpu: &Cpu, kind: Kind, x: &[f32], len: usize) -> Self {
         let (count, stride) = (x.len() / len.max(1), len.next_multiple_of(STEP));
         let form = match kind {
-            Kind::Steps => Form::Steps(fill(cpu, x, len, count, to_step(cpu.isa()))),
+            Kind::Shorts => Form::Shorts(fill(cpu, x, len, count, Short::ZERO, Short::new)),
+            Kind::Steps => Form::Steps(fill(cpu, x, len, count, Step::ZERO, to_step)),
             Kind::Floats => Form::Floats(padded(cpu, x, [len, stride], 0.0, |values, out| out.copy_from_slice(values))),
             Kind::Bf16 => Form::Bf16(padded(cpu, x, [len, stride], bf16::ZERO, to_bf16(cpu.isa()))),
         };
@@ -146,10 +157,17 @@ fn padded<T: Copy + Send>(
 }
 
 /// Steps in order, all columns of one after another, on all threads.
-fn fill(cpu: &Cpu, x: &[f32], len: usize, count: usize, make: fn(&[f32; STEP]) -> Step) -> Vec<Step> {
+fn fill<T: Copy + Send>(
+    cpu: &Cpu,
+    x: &[f32],
+    len: usize,
+    count: usize,
+    zero: T,
+    make: fn(&[f32; STEP]) -> T,
+) -> Vec<T> {
     const STEPS: usize = 16; // a task
     let steps = len.div_ceil(STEP);
-    let mut out = vec![Step::ZERO; steps * count];
+    let mut out = vec![zero; steps * count];
     let shared = crate::shared::Disjoint::new(&mut out);
     let (tasks, size) = if count < 8 { (1, steps) } else { (steps.div_ceil(STEPS), STEPS) };
     cpu.pool.run(tasks, |task| {
@@ -168,16 +186,14 @@ fn fill(cpu: &Cpu, x: &[f32], len: usize, count: usize, make: fn(&[f32; STEP]) -
     out
 }
 
-/// [`Step::new`] with the instructions there are.
-fn to_step(isa: Isa) -> fn(&[f32; STEP]) -> Step {
+/// Rounds 32 values to bytes. Columns in bytes are made only where there is AVX-512.
+fn to_step(values: &[f32; STEP]) -> Step {
     #[cfg(target_arch = "x86_64")]
-    if isa >= Isa::Avx512 {
-        // SAFETY: an `Isa` above the baseline is there only if the processor has it.
-        #[allow(unsafe_code)]
-        return |values| unsafe { crate::avx512::inputs::step(values) };
-    }
-    let _ = isa;
-    Step::new
+    // SAFETY: an `Isa` above the baseline is there only if the processor has it.
+    #[allow(unsafe_code)]
+    return unsafe { crate::avx512::inputs::step(values) };
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("{} values in bytes", values.len())
 }
 
 fn to_bf16(isa: Isa) -> fn(&[f32], &mut [bf16]) {
@@ -196,17 +212,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_keeps_sixteen_bits_and_its_sums() {
+    fn rounded_inputs_keep_sixteen_bits_and_their_sums() {
         let values: [f32; STEP] = std::array::from_fn(|i| ((i * 7919) % 101) as f32 - 50.0);
-        let first = Step::new(&values);
-        for isa in Isa::available() {
-            let step = to_step(isa)(&values);
-            assert_eq!((step.hi, step.lo, step.sums), (first.hi, first.lo, first.sums));
-            for (i, value) in values.iter().enumerate() {
-                let q = i32::from(step.hi[i]) * 256 + i32::from(step.lo[i]);
-                assert!((q as f32 * step.scale - value).abs() <= 50.0 / MOST, "{value}");
+        let short = Short::new(&values);
+        for (q, value) in short.q.iter().zip(values) {
+            assert!((f32::from(*q) * short.scale - value).abs() <= 50.0 / MOST, "{value}");
+        }
+        assert!((short.sum - values.iter().sum::<f32>()).abs() < 0.05);
+        if Isa::available().contains(&Isa::Avx512) {
+            let step = to_step(&values);
+            assert_eq!((step.sums, step.scale, step.sum), (short.sums, short.scale, short.sum));
+            for i in 0..STEP {
+                assert_eq!(i16::from(step.hi[i]) * 256 + i16::from(step.lo[i]), short.q[i]);
             }
-            assert!((step.sum - values.iter().sum::<f32>()).abs() < 0.05);
         }
     }
 
@@ -215,10 +233,10 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut values = [1.0; STEP];
             values[17] = bad;
-            assert!(Step::new(&values).scale.is_nan());
+            assert!(Short::new(&values).scale.is_nan() && Short::new(&values).sum.is_nan());
         }
-        assert_eq!(Step::new(&[1e-38; STEP]).scale, 0.0);
-        let most = Step::new(&[f32::MAX; STEP]);
-        assert!(most.scale.is_finite() && most.hi[0] == 127);
+        assert_eq!(Short::new(&[1e-38; STEP]).scale, 0.0);
+        let most = Short::new(&[f32::MAX; STEP]);
+        assert!(most.scale.is_finite() && most.q[0] == MOST as i16);
     }
 }

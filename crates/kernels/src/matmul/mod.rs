@@ -121,9 +121,7 @@ impl Matrix {
     fn panel(&self, index: usize) -> Panel<'_> {
         match self.form {
             Stored::Rows(order) => Panel::stored(&self.bytes, self.dtype, self.shape, order, index),
-            Stored::Turned => {
-                Panel { data: Data::Turned(self.panel_bytes(index)), columns: self.shape[1], next: &[] }
-            }
+            Stored::Turned => Panel { data: Data::Turned(self.panel_bytes(index)), columns: self.shape[1], next: &[] },
         }
     }
 
@@ -142,11 +140,7 @@ impl Matrix {
                 crate::dequantize(self.dtype, &self.bytes[order.stored(index) * size..][..size], out)
             }
             Stored::Turned => {
-                let panel = self.panel(index / LANES);
-                let blocks = self.shape[1] / self.dtype.block_len();
-                let row: Vec<u8> =
-                    (0..blocks).flat_map(|block| panel.block(self.dtype, index % LANES, block).into_owned()).collect();
-                crate::dequantize(self.dtype, &row, out)
+                crate::dequantize(self.dtype, &self.panel(index / LANES).row(self.dtype, index % LANES), out)
             }
         }
     }
@@ -207,8 +201,7 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
             panel.next = if index + 1 < end {
                 job.matrix.panel_bytes(index + 1)
             } else {
-                // Threads take tasks in turn.
-                let next = (task + cpu.threads()) % groups.len();
+                let next = (task + 1) % groups.len();
                 jobs[groups[next].0].matrix.panel_bytes(groups[next].1)
             };
             sums.fill([0.0; LANES]);
@@ -251,21 +244,21 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
                 #[allow(unsafe_code)]
                 return unsafe { crate::avx512::bf16(panel, &x_[first * x.stride..], x.stride, out) };
             }
-            (Form::Steps(x_), Isa::Avx2) => {
+            (Form::Shorts(x_), Isa::Avx2) => {
                 #[allow(unsafe_code)]
-                return unsafe { portable::avx2::steps(dtype, panel, x_, x.count, first, out) };
+                return unsafe { crate::avx2::shorts(dtype, panel, x_, x.count, first, out) };
             }
             (Form::Floats(x_), Isa::Avx2) => {
                 #[allow(unsafe_code)]
-                return unsafe { portable::avx2::floats(dtype, panel, &x_[first * x.stride..], x.stride, out) };
+                return unsafe { portable::floats_avx2(dtype, panel, &x_[first * x.stride..], x.stride, out) };
             }
             _ => {}
         }
     }
     let _ = isa;
     match &x.form {
-        Form::Steps(x_) => portable::steps(dtype, panel, x_, x.count, first, out),
+        Form::Shorts(x_) => portable::shorts(dtype, panel, x_, x.count, first, out),
         Form::Floats(x_) => portable::floats(dtype, panel, &x_[first * x.stride..], x.stride, out),
-        Form::Bf16(_) => unreachable!("columns of bf16 are made only for the instructions that take them"),
+        Form::Steps(_) | Form::Bf16(_) => unreachable!("columns are made for the instructions that take them"),
     }
 }

@@ -58,6 +58,7 @@ pub(crate) struct Panel<'a> {
 
 /// The bytes of a panel.
 #[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "one a panel, on the stack: a box would cost more")]
 pub(crate) enum Data<'a> {
     /// Rows as they are stored. Where a matrix has fewer, the last one stands in for those that are missing.
     Rows([&'a [u8]; LANES]),
@@ -74,27 +75,20 @@ impl<'a> Panel<'a> {
         Self { data: Data::Rows(std::array::from_fn(row)), columns, next: &[] }
     }
 
-    /// A row as it is stored; none if the rows were turned.
-    pub(crate) fn row(&self, lane: usize) -> &'a [u8] {
-        match self.data {
-            Data::Rows(rows) => rows[lane],
-            Data::Turned(_) => &[],
-        }
-    }
-
-    /// Block `index` of a row.
-    pub(crate) fn block(&self, dtype: Dtype, lane: usize, index: usize) -> Cow<'a, [u8]> {
+    /// A row as it is stored, or was before it was turned.
+    pub(crate) fn row(&self, dtype: Dtype, lane: usize) -> Cow<'a, [u8]> {
+        let bytes = match self.data {
+            Data::Rows(rows) => return Cow::Borrowed(rows[lane]),
+            Data::Turned(bytes) => bytes,
+        };
         let size = dtype.block_bytes();
-        match self.data {
-            Data::Rows(rows) => Cow::Borrowed(&rows[lane][index * size..][..size]),
-            Data::Turned(bytes) => {
-                let (bytes, mut block) = (&bytes[index * size * LANES..], vec![0; size]);
-                for (at, width) in parts(dtype) {
-                    block[at..][..width].copy_from_slice(&bytes[LANES * at + width * lane..][..width]);
-                }
-                Cow::Owned(block)
+        let mut row = vec![0; bytes.len() / LANES];
+        for (block, bytes) in row.chunks_exact_mut(size).zip(bytes.chunks_exact(LANES * size)) {
+            for (at, width) in parts(dtype) {
+                block[at..][..width].copy_from_slice(&bytes[LANES * at + width * lane..][..width]);
             }
         }
+        Cow::Owned(row)
     }
 
     /// Turns the first `count` of the rows that are stored; the others become zero.
