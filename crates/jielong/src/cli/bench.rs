@@ -19,7 +19,8 @@ use super::{Global, output, stats};
     after_help = "Examples:\n  jielong bench -m smollm2\n  jielong bench --shape llama3.2-1b --quantize q8_0\n\n\
     pp: one pass over a prompt, in tokens a second. tg: one token after another, greedily, behind `depth` others.\n\
     Both are medians. A token reads all weights and the cache once; the share is these bytes times the rate over the\n\
-    bandwidth: that of a plain read of the same weights by the same threads, before and after each run."
+    bandwidth: that of a plain read of the same weights by the same threads, before and after each run. `by bytes` is what\n\
+    the first depth predicts for the others, if nothing but the bytes of their cache were added."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -166,6 +167,12 @@ impl Report<'_> {
         self.cpu.map(|_| median(&reads))
     }
 
+    /// Tokens a second behind more tokens, if the bytes of the cache were all that is added to the first measurement.
+    fn predicted(&self, decode: &Decode) -> Option<f64> {
+        let first = self.decodes.first().filter(|first| first.depth != decode.depth)?;
+        Some(median(&first.rates) * first.bytes as f64 / decode.bytes as f64)
+    }
+
     fn json(&self, model: &Llama) -> serde_json::Value {
         let decodes = self.decodes.iter().map(|decode| {
             json!({
@@ -173,6 +180,7 @@ impl Report<'_> {
                 "tg_tps": decode.rates,
                 "bytes_per_token": decode.bytes,
                 "bandwidth_share": self.share(decode),
+                "predicted_tps": self.predicted(decode),
             })
         });
         json!({
@@ -192,12 +200,22 @@ impl Report<'_> {
     }
 
     fn print(&self, model: &Llama, out: &mut output::Output) -> Result<()> {
-        let mut rows =
-            vec![vec![format!("pp {}", self.prompt), format!("{:.1}", median(&self.prefill)), String::new()]];
+        let mut rows = vec![vec![
+            format!("pp {}", self.prompt),
+            format!("{:.1}", median(&self.prefill)),
+            String::new(),
+            String::new(),
+        ]];
         for decode in &self.decodes {
             let share = self.share(decode).map_or(String::new(), |share| format!("{:.0} %", share * 100.0));
             let depth = if decode.depth == 0 { String::new() } else { format!(" at {}", decode.depth) };
-            rows.push(vec![format!("tg {}{depth}", self.new), format!("{:.1}", median(&decode.rates)), share]);
+            let predicted = self.predicted(decode).map_or(String::new(), |rate| format!("{rate:.1}"));
+            rows.push(vec![
+                format!("tg {}{depth}", self.new),
+                format!("{:.1}", median(&decode.rates)),
+                share,
+                predicted,
+            ]);
         }
         let place = match (self.cpu, self.bandwidth()) {
             (Some(cpu), Some(read)) => {
@@ -206,7 +224,10 @@ impl Report<'_> {
             _ => "on the card".into(),
         };
         out.line(&format!("{}: {} read a token, {place}", self.name, output::bytes(model.bytes_per_token())))?;
-        out.table(&["test", "tokens/s", "of the bandwidth"], &rows)?;
+        // The last column has something to say only of several depths.
+        let several = self.decodes.len() > 1;
+        rows.iter_mut().for_each(|row| row.truncate(if several { 4 } else { 3 }));
+        out.table(&["test", "tokens/s", "of the bandwidth", "by bytes"][..if several { 4 } else { 3 }], &rows)?;
         let memory = self.peak.map_or(String::new(), |bytes| format!(", peak memory {}", output::bytes(bytes)));
         out.line(&format!("loaded in {:.2} s{memory}", self.load))
     }
