@@ -5,7 +5,8 @@ jielong beside other runtimes, in one run: every round runs each of them once on
 order. Before each run the model's file is read once, so that it is cached, and the read bandwidth is what `jielong bench`
 measures at the end of its own run. Prints a Markdown table of medians; --out keeps every run as a line of JSON.
 
---peer COMMAND gets the model's path for {model} and prints a last line of JSON with the lists `pp_tps` and `tg_tps`.
+--peer COMMAND gets the model's path for {model} and prints a last line of JSON with the lists `pp_tps` and `tg_tps`. A peer that
+cannot run a model is left out of its table, and that is said.
 """
 import argparse, json, pathlib, shlex, statistics, subprocess, sys
 
@@ -34,7 +35,10 @@ def run(name, model):
             pass
     done = subprocess.run(shlex.split(commands[name].format(model=model)), capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{name} on {model}: {done.stderr[-400:]}")
+        if name == "jielong":
+            sys.exit(f"{name} on {model}: {done.stderr[-400:]}")
+        print(f"{name} cannot run {model}: {done.stderr[-200:]}", file=sys.stderr, flush=True)
+        return None
     if name == "llama.cpp":
         result = {"tg_tps" if e["n_gen"] else "pp_tps": [e["avg_ts"]] for e in json.loads(done.stdout)}
     else:
@@ -46,8 +50,10 @@ runs, names = [], list(commands)
 for number in range(a.rounds):
     for model in a.models:
         for name in names[number % len(names):] + names[:number % len(names)]:
-            runs.append(run(name, model))
-            r = runs[-1]
+            r = run(name, model)
+            if r is None:
+                continue
+            runs.append(r)
             print(f"{number} {r['model']} {name}: pp {r['pp_tps'][0]:.1f} tg {r['tg_tps'][0]:.1f}", file=sys.stderr, flush=True)
 if a.out:
     pathlib.Path(a.out).write_text("".join(json.dumps(r) + "\n" for r in runs))
@@ -56,8 +62,9 @@ print(f"| model | runtime | pp {pp}, tokens/s | jielong : it | tg {tg}, tokens/s
 print("|---|---|---|---|---|---|---|")
 for model in a.models:
     of = {n: [r for r in runs if r["name"] == n and r["model"] == pathlib.Path(model).name] for n in names}
-    median = {n: [statistics.median(r[key][0] for r in of[n]) for key in ("pp_tps", "tg_tps")] for n in names}
-    for name in names:
+    of = {n: rs for n, rs in of.items() if rs}
+    median = {n: [statistics.median(r[key][0] for r in of[n]) for key in ("pp_tps", "tg_tps")] for n in of}
+    for name in of:
         share = [d["bandwidth_share"] for r in of[name] for d in r.get("depths", [])[:1]]
         cells = [f"{median[name][0]:.1f}", f"{median['jielong'][0] / median[name][0]:.2f}",
                  f"{median[name][1]:.1f}", f"{median['jielong'][1] / median[name][1]:.2f}",

@@ -116,8 +116,8 @@ fn decode(model: &Llama, depth: usize, new: usize, repeat: usize) -> Result<Deco
         let start = Instant::now();
         for _ in 0..new {
             let logits = model.next(&[token], &mut state)?;
-            let best = logits.0.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-            token = Token(best.map_or(0, |(id, _)| id) as u32);
+            let most = logits.0.iter().fold(f32::NEG_INFINITY, |most, &logit| if logit > most { logit } else { most });
+            token = Token(logits.0.iter().position(|&logit| logit == most).unwrap_or(0) as u32);
         }
         rates.push(new as f64 / start.elapsed().as_secs_f64());
         reads.extend(read_rates(model));
