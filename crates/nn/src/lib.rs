@@ -3,4 +3,5 @@
 pub mod cpu;
 pub mod device;
 pub mod load;
+pub mod module;
 pub mod weights;
