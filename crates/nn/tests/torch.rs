@@ -167,8 +167,8 @@ fn pickles_that_are_no_dict_of_tensors_are_refused() {
 fn a_pickle_may_not_take_all_memory_or_the_stack() {
     refused(&file(&[b"\x80\x02", &vec![b'N'; 1 << 19][..]].concat()), "values on the stack");
     refused(&file(&[b"\x80\x02", &vec![b'('; 1 << 19][..]].concat()), "marks");
-    refused(&file(&[b"\x80\x02", &b"(K\x01te"[..4], &b"\x85".repeat(2_000_000)].concat()), "2097152 values");
-    refused(&file(&[b"\x80\x02N", &b"r\x00\x00\x00\x00".repeat(2_000_000)[..]].concat()), "2097152 values");
+    refused(&file(&[b"\x80\x02", &b"(K\x01te"[..4], &b"\x85".repeat(2_000_000)].concat()), "1048576 values");
+    refused(&file(&[b"\x80\x02N", &b"r\x00\x00\x00\x00".repeat(2_000_000)[..]].concat()), "1048576 values");
     refused(&file(&vec![b'N'; (16 << 20) + 1]), "16777217 bytes; at most 16777216");
     // A dict in itself, and tuples of tuples of the same.
     refused(&file(b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s."), "no dict of tensors");

@@ -11,6 +11,7 @@
 mod cursor;
 mod names;
 mod pickle;
+mod value;
 mod zip;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use jielong_kernels::MappedFile;
 
-use self::pickle::{Pickle, Tensor, Value};
+use self::value::{Pickle, Tensor, Value};
 use super::{TensorView, Weights, WeightsError, header};
 
 /// The longest pickle read; one of 100 000 tensors takes about as much.
