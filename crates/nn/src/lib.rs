@@ -4,4 +4,5 @@ pub mod cpu;
 pub mod device;
 pub mod load;
 pub mod module;
+pub mod train;
 pub mod weights;

@@ -37,6 +37,9 @@ pub enum ModuleError {
         /// What the system said.
         source: io::Error,
     },
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Compute(String),
 }
 
 /// A parameter that `new` makes on its device, unless a stored one takes its place.
@@ -95,15 +98,20 @@ pub fn load<M: Module>(module: M, weights: &Weights, unused: impl Fn(&str) -> bo
 /// Writes all parameters as f32 to a safetensors file: to a new file, which then takes the place of the old one.
 ///
 /// # Errors
-/// [`ModuleError::Write`]; the old file is then as it was.
+/// [`ModuleError::Write`] and [`ModuleError::Compute`]; the old file is then as it was.
 pub fn save<M: Module>(module: &M, path: &Path) -> Result<(), ModuleError> {
     let mut values = Values::default();
     module.visit(&mut values);
+    write(values.tensors?, path)
+}
+
+/// Writes tensors to a new file, which then takes the place of the old one.
+pub(crate) fn write(tensors: Vec<(String, Stored)>, path: &Path) -> Result<(), ModuleError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let partial = path.with_file_name(format!(".{name}.partial"));
     let write = || -> io::Result<()> {
         let about = HashMap::from([("format".to_string(), "pt".to_string())]);
-        safetensors::serialize_to_file(values.tensors?, Some(about), &partial).map_err(io::Error::other)?;
+        safetensors::serialize_to_file(tensors, Some(about), &partial).map_err(io::Error::other)?;
         File::open(&partial)?.sync_all()?;
         std::fs::rename(&partial, path)
     };
@@ -116,22 +124,22 @@ pub fn save<M: Module>(module: &M, path: &Path) -> Result<(), ModuleError> {
 
 /// Where in a module a traversal is.
 #[derive(Default)]
-struct Names(Vec<String>);
+pub(crate) struct Names(Vec<String>);
 
 impl Names {
-    fn enter(&mut self, name: &str, container: &str) {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.push(name.into());
         }
     }
 
-    fn exit(&mut self, container: &str) {
+    pub(crate) fn exit(&mut self, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.pop();
         }
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         self.0.join(".")
     }
 }
@@ -190,7 +198,7 @@ impl ModuleMapper for Loader<'_> {
 /// The values of a module, or why they cannot be had.
 struct Values {
     names: Names,
-    tensors: io::Result<Vec<(String, Stored)>>,
+    tensors: Result<Vec<(String, Stored)>, ModuleError>,
 }
 
 impl Default for Values {
@@ -209,20 +217,32 @@ impl ModuleVisitor for Values {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        let shape = tensor.dims().to_vec();
-        let data = tensor.try_into_data_as::<f32>().map_err(io::Error::other);
-        match (&mut self.tensors, data) {
-            (Ok(tensors), Ok(data)) => tensors.push((self.names.path(), Stored { shape, data })),
-            (Ok(_), Err(error)) => self.tensors = Err(error),
-            (Err(_), _) => {}
+        if let Ok(tensors) = &mut self.tensors {
+            match Stored::read(param.val()) {
+                Ok(stored) => tensors.push((self.names.path(), stored)),
+                Err(error) => self.tensors = Err(error),
+            }
         }
     }
 }
 
-struct Stored {
+/// A tensor's values as f32.
+pub(crate) struct Stored {
     shape: Vec<usize>,
     data: TensorData,
+}
+
+impl Stored {
+    /// Values of this shape, which are f32.
+    pub(crate) fn new(shape: Vec<usize>, data: TensorData) -> Self {
+        Self { shape, data }
+    }
+
+    pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Self, ModuleError> {
+        let shape = tensor.dims().to_vec();
+        let data = tensor.try_into_data_as::<f32>().map_err(|error| ModuleError::Compute(error.to_string()))?;
+        Ok(Self { shape, data })
+    }
 }
 
 impl View for Stored {
