@@ -1,6 +1,6 @@
 //! Pictures of another size, and PNG files.
 
-use image::codecs::png::PngEncoder;
+use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
 use image::imageops::{self, FilterType};
 use image::{ExtendedColorType, ImageBuffer, ImageEncoder, Rgb};
 
@@ -142,7 +142,8 @@ impl Picture {
             return Err(EditError::Size { width: self.width, height: self.height });
         };
         let mut png = Vec::new();
-        let written = PngEncoder::new(&mut png).write_image(&self.rgb, width, height, ExtendedColorType::Rgb8);
+        let encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Default, PngFilter::Adaptive);
+        let written = encoder.write_image(&self.rgb, width, height, ExtendedColorType::Rgb8);
         written.map_err(|error| EditError::Png(error.to_string()))?;
         Ok(png)
     }
