@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod chat_session;
+mod data;
 mod doctor;
 mod files;
 mod generate;
@@ -67,6 +68,7 @@ enum Command {
     Pull(pull::Args),
     List(list::Args),
     Show(show::Args),
+    Data(data::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -120,6 +122,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Pull(args) => pull::run(args, &global),
         Command::List(args) => list::run(args, &global),
         Command::Show(args) => show::run(args, &global),
+        Command::Data(args) => data::run(args, &global),
         Command::Bench(args) => bench::run(args, &global),
         Command::Doctor(args) => doctor::run(args, &global),
         Command::Completions { .. } => Ok(()),

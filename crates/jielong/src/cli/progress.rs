@@ -93,6 +93,18 @@ impl Progress for Fetch {
         self.with(|place| *place = Some(bar));
     }
 
+    fn count(&self, what: &str, things: u64) {
+        if !self.visible {
+            if !self.quiet {
+                eprintln!("making {what} ({things} pictures)");
+            }
+            return;
+        }
+        let bar = ProgressBar::new(things).with_style(style("{msg} {bar:30} {pos}/{len}, {eta} left"));
+        bar.set_message(what.to_owned());
+        self.with(|place| *place = Some(bar));
+    }
+
     fn advance(&self, bytes: u64) {
         self.with(|bar| {
             if let Some(bar) = bar {
