@@ -10,8 +10,10 @@ mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bandwidth;
+mod conv;
 mod cpu;
 mod dtype;
+mod group_norm;
 mod layers;
 mod mapped;
 mod math;
@@ -23,8 +25,10 @@ mod shared;
 
 pub use attention::{Attention, CacheType, KvStore, UnknownCacheType, attend};
 pub use bandwidth::bandwidth;
+pub use conv::Conv2d;
 pub use cpu::{Cpu, Isa, default_threads};
 pub use dtype::{Dtype, UnknownDtype};
+pub use group_norm::GroupNorm;
 pub use layers::{Gate, gated, rms_norm, rotate};
 pub use mapped::MappedFile;
 pub use matmul::rows::Rows;
