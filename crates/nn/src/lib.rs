@@ -1,7 +1,9 @@
 //! What several model crates need of Burn: the device, and mapped weight files turned into tensors.
 
+pub mod conv;
 pub mod cpu;
 pub mod device;
+pub mod group_norm;
 pub mod load;
 pub mod module;
 pub mod train;
