@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, Distribution, Gradients, Tensor};
+use burn::tensor::{Device, Distribution, Gradients, Int, Tensor};
 use jielong_core::{Codec, CodecError, Codes};
 use jielong_image::picture::Picture;
 use jielong_image::vq::{QuantizerConfig, VqCodec, VqConfig, VqModel};
@@ -59,6 +59,43 @@ fn vq16_is_of_its_published_size() {
     assert_eq!(parameters["quantize.embedding.weight"], [16384, 8]);
     assert_eq!(parameters["encoder.conv_blocks.4.attn.1.proj_out.weight"], [512, 512, 1, 1]);
     assert_eq!(parameters["decoder.conv_blocks.3.res.0.nin_shortcut.weight"], [128, 256, 1, 1]);
+}
+
+#[test]
+fn a_stem_makes_patches_larger_and_every_pixel_is_seen() {
+    let config = VqConfig { stem: 4, ..small() };
+    assert_eq!((config.patch(), small().patch()), (16, 4));
+    let device = Device::flex();
+    device.seed(5);
+    let model = VqModel::new(&config, &device);
+    assert_eq!(parameters(&model)["encoder.conv_in.weight"], [4, 48, 3, 3]);
+    let x = Tensor::<4>::random([1, 3, 32, 48], Distribution::Uniform(-1.0, 1.0), &device);
+    let before = model.quantize(x.clone()).inputs;
+    assert_eq!(model.decode(model.encode(x.clone())).dims(), [1, 3, 32, 48]);
+    for (y, column) in [(0, 0), (31, 47), (17, 2), (9, 30)] {
+        let changed =
+            x.clone().slice_assign([0..1, 1..2, y..y + 1, column..column + 1], Tensor::zeros([1; 4], &device));
+        let after = model.quantize(changed).inputs;
+        assert!((after - before.clone()).abs().max().into_scalar::<f32>() > 0.0, "{y}, {column}");
+    }
+    let error = VqConfig { stem: 0, ..small() }.check().unwrap_err().to_string();
+    assert!(error.contains("`stem` = 0"), "{error}");
+}
+
+#[test]
+fn codes_can_begin_again_as_other_vectors() {
+    let device = Device::flex().autodiff();
+    let config = small();
+    let model = VqModel::new(&config, &device);
+    let x = Tensor::<4>::random([1, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
+    let inputs = model.quantize(x.clone()).inputs;
+    assert_eq!(inputs.dims(), [4, 4]);
+    let codes = Tensor::<1, Int>::from_data([3, 30, 7, 8], &device);
+    let model = model.with_vectors(codes, inputs.without_autodiff());
+    let found = model.quantize(x);
+    assert_eq!(found.codes.into_data().iter::<i64>().collect::<Vec<_>>(), [3, 30, 7, 8]);
+    assert!(found.commitment_loss.clone().into_scalar::<f32>() < 1e-10);
+    found.codebook_loss.backward();
 }
 
 #[test]
@@ -204,6 +241,7 @@ fn configs_that_cannot_be_are_refused_by_key() {
     let fsq = good.replace("kind = \"vq\"", "kind = \"fsq\"");
     for (from, to, says) in [
         ("ch = 128", "ch = 0", "`ch` = 0"),
+        ("ch = 128", "ch = 128\nstem = 17", "`stem` = 17"),
         ("ch = 128", "ch = 1000000000", "`ch` = 1000000000"),
         ("ch = 128", "ch = -1", "ch = -1"),
         ("ch = 128", "chs = 128", "chs"),

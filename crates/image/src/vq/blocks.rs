@@ -1,14 +1,14 @@
 //! The parts of encoder and decoder: convolutions, group norm, residual block, attention over a picture, halving and doubling.
 //!
 //! Sources: Esser et al. 2021 (*Taming transformers*), whose blocks these are; Wu & He 2018 for group norm; Ramachandran et al.
-//! 2017 for `x · σ(x)`, here [`silu`]. New convolutions begin as PyTorch's do: uniform within 1/√inputs (He et al. 2015 with
+//! 2017 for `x · σ(x)`, SiLU. New convolutions begin as PyTorch's do: uniform within 1/√inputs (He et al. 2015 with
 //! a = √5).
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::{silu, softmax};
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
+use jielong_nn::conv::{Sliding, conv2d};
+use jielong_nn::group_norm::{Then, group_norm};
 use jielong_nn::module::{constant, uniform};
 
 use super::config::VqConfig;
@@ -35,10 +35,7 @@ pub(crate) struct Conv {
     weight: Param<Tensor<4>>, // [out, in, kernel, kernel]
     bias: Param<Tensor<1>>,
     #[module(skip)]
-    stride: usize,
-    /// Zeros before and after rows and columns.
-    #[module(skip)]
-    padding: (usize, usize),
+    sliding: Sliding,
 }
 
 impl Conv {
@@ -48,14 +45,17 @@ impl Conv {
         Self {
             weight: uniform([outputs, inputs, kernel, kernel], bound, device),
             bias: uniform([outputs], bound, device),
-            stride: 1,
-            padding: (kernel / 2, kernel / 2),
+            sliding: Sliding { stride: 1, padding: (kernel / 2, kernel / 2) },
         }
     }
 
+    /// A convolution, four places wide, that halves height and width.
+    pub(crate) fn halving(inputs: usize, outputs: usize, device: &Device) -> Self {
+        Self { sliding: Sliding { stride: 2, padding: (1, 1) }, ..Self::new(inputs, outputs, 4, device) }
+    }
+
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new_with_padding([self.stride; 2], [self.padding; 2], [1; 2], 1);
-        conv2d(x, self.weight.val(), Some(self.bias.val()), options)
+        conv2d(x, self.weight.val(), self.bias.val(), self.sliding)
     }
 }
 
@@ -73,14 +73,9 @@ impl GroupNorm {
         Self { weight: constant([channels], 1.0, device), bias: constant([channels], 0.0, device), norm }
     }
 
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [b, c, h, w] = x.dims();
-        let x = x.reshape([b, self.norm.groups, c / self.norm.groups * h * w]);
-        let x = x.clone() - x.mean_dim(2);
-        let variance = (x.clone() * x.clone()).mean_dim(2);
-        let x = (x / (variance + self.norm.eps).sqrt()).reshape([b, c, h, w]);
-        let each = |param: &Param<Tensor<1>>| param.val().reshape([1, c, 1, 1]);
-        x * each(&self.weight) + each(&self.bias)
+    pub(crate) fn forward(&self, x: Tensor<4>, then: Then) -> Tensor<4> {
+        let Norm { groups, eps } = self.norm;
+        group_norm(x, self.weight.val(), self.bias.val(), (groups, eps), then)
     }
 }
 
@@ -106,8 +101,8 @@ impl ResBlock {
     }
 
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let y = self.conv2.forward(silu(self.norm2.forward(y)));
+        let y = self.conv1.forward(self.norm1.forward(x.clone(), Then::Silu));
+        let y = self.conv2.forward(self.norm2.forward(y, Then::Silu));
         match &self.nin_shortcut {
             Some(conv) => conv.forward(x) + y,
             None => x + y,
@@ -134,7 +129,7 @@ impl AttnBlock {
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, c, h, w] = x.dims();
         let places = h * w;
-        let normed = self.norm.forward(x.clone());
+        let normed = self.norm.forward(x.clone(), Then::Plain);
         let flat = |conv: &Conv| conv.forward(normed.clone()).reshape([b, c, places]);
         let q = flat(&self.q).swap_dims(1, 2) * (c as f64).powf(-0.5); // [b, places, c]
         let (k, v) = (flat(&self.k), flat(&self.v).swap_dims(1, 2));
@@ -155,7 +150,9 @@ pub(crate) struct Downsample {
 
 impl Downsample {
     pub(crate) fn new(channels: usize, device: &Device) -> Self {
-        Self { conv: Conv { stride: 2, padding: (0, 1), ..Conv::new(channels, channels, 3, device) } }
+        Self {
+            conv: Conv { sliding: Sliding { stride: 2, padding: (0, 1) }, ..Conv::new(channels, channels, 3, device) },
+        }
     }
 
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -179,4 +176,24 @@ impl Upsample {
         let x = x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, 2, w, 2]).reshape([b, c, 2 * h, 2 * w]);
         self.conv.forward(x)
     }
+}
+
+/// Squares of `side`×`side` places as channels: `[b, c, h, w]` → `[b, c · side², h / side, w / side]`
+pub(crate) fn gather(x: Tensor<4>, side: usize) -> Tensor<4> {
+    if side == 1 {
+        return x;
+    }
+    let [b, c, h, w] = x.dims();
+    let x = x.reshape([b, c, h / side, side, w / side, side]);
+    x.permute([0, 1, 3, 5, 2, 4]).reshape([b, c * side * side, h / side, w / side])
+}
+
+/// The inverse of [`gather`] (Shi et al. 2016, sub-pixel convolution).
+pub(crate) fn spread(x: Tensor<4>, side: usize) -> Tensor<4> {
+    if side == 1 {
+        return x;
+    }
+    let [b, c, h, w] = x.dims();
+    let x = x.reshape([b, c / (side * side), side, side, h, w]);
+    x.permute([0, 1, 4, 2, 5, 3]).reshape([b, c / (side * side), h * side, w * side])
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Sizes beyond these are no codec.
 const WIDEST: usize = 1 << 14;
+const WIDEST_STEM: usize = 16;
 const MOST_CODES: usize = 1 << 24;
 const MOST_LEVELS: usize = 8;
 const MOST_BLOCKS: usize = 64;
@@ -16,6 +17,10 @@ const MOST_BLOCKS: usize = 64;
 pub struct VqConfig {
     /// Channels that the factors of the levels multiply.
     pub ch: usize,
+    /// Pixels, in each direction, that are one place of the first level, with their colours as its channels; LlamaGen has 1.
+    /// The levels of most pixels and least meaning are the dearest: 4 makes a codec several times as fast.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub stem: usize,
     /// Factors of the encoder's levels; each level but the last halves the picture.
     pub encoder_ch_mult: Vec<usize>,
     /// Factors of the decoder's levels, from the pixels down.
@@ -30,6 +35,14 @@ pub struct VqConfig {
     pub norm_eps: f64,
     /// What makes codes of vectors.
     pub quantizer: QuantizerConfig,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 
 /// Shape of a quantiser.
@@ -96,6 +109,7 @@ impl VqConfig {
             return Err(value("decoder_ch_mult", format!("{decoder:?}"), expected));
         }
         within("ch", self.ch, WIDEST)?;
+        within("stem", self.stem, WIDEST_STEM)?;
         within("num_res_blocks", self.num_res_blocks, MOST_BLOCKS)?;
         within("z_channels", self.z_channels, WIDEST)?;
         within("norm_groups", self.norm_groups, WIDEST)?;
@@ -117,7 +131,7 @@ impl VqConfig {
 
     /// Pixels of a patch in each direction: what one code stands for.
     pub fn patch(&self) -> usize {
-        1 << (self.encoder_ch_mult.len() - 1)
+        self.stem << (self.encoder_ch_mult.len() - 1)
     }
 }
 

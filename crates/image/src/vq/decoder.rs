@@ -1,10 +1,10 @@
 //! One vector for each patch → pixels (Esser et al. 2021, in LlamaGen's order and names).
 
 use burn::module::Module;
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
+use jielong_nn::group_norm::Then;
 
-use super::blocks::{Conv, GroupNorm, Norm, Upsample};
+use super::blocks::{Conv, GroupNorm, Norm, Upsample, spread};
 use super::config::VqConfig;
 use super::levels::{Level, Middle, middle, through};
 
@@ -16,6 +16,8 @@ pub(crate) struct Decoder {
     conv_blocks: Vec<Level>,
     norm_out: GroupNorm,
     conv_out: Conv,
+    #[module(skip)]
+    stem: usize,
 }
 
 impl Decoder {
@@ -40,7 +42,8 @@ impl Decoder {
             mid: middle(deepest, norm, device),
             conv_blocks,
             norm_out: GroupNorm::new(inputs, norm, device),
-            conv_out: Conv::new(inputs, 3, 3, device),
+            conv_out: Conv::new(inputs, 3 * config.stem * config.stem, 3, device),
+            stem: config.stem,
         }
     }
 
@@ -48,6 +51,6 @@ impl Decoder {
     pub(crate) fn forward(&self, z: Tensor<4>) -> Tensor<4> {
         let x = through(&self.mid, self.conv_in.forward(z));
         let x = self.conv_blocks.iter().fold(x, |x, level| level.forward(x));
-        self.conv_out.forward(silu(self.norm_out.forward(x)))
+        spread(self.conv_out.forward(self.norm_out.forward(x, Then::Silu)), self.stem)
     }
 }

@@ -1,10 +1,10 @@
 //! Pixels → one vector for each patch (Esser et al. 2021, in LlamaGen's order and names).
 
 use burn::module::Module;
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
+use jielong_nn::group_norm::Then;
 
-use super::blocks::{Conv, Downsample, GroupNorm, Norm};
+use super::blocks::{Conv, Downsample, GroupNorm, Norm, gather};
 use super::config::VqConfig;
 use super::levels::{Level, Middle, middle, through};
 
@@ -16,6 +16,8 @@ pub(crate) struct Encoder {
     mid: Middle,
     norm_out: GroupNorm,
     conv_out: Conv,
+    #[module(skip)]
+    stem: usize,
 }
 
 impl Encoder {
@@ -35,18 +37,20 @@ impl Encoder {
             inputs = outputs;
         }
         Self {
-            conv_in: Conv::new(3, config.ch, 3, device),
+            conv_in: Conv::new(3 * config.stem * config.stem, config.ch, 3, device),
             conv_blocks,
             mid: middle(inputs, norm, device),
             norm_out: GroupNorm::new(inputs, norm, device),
             conv_out: Conv::new(inputs, config.z_channels, 3, device),
+            stem: config.stem,
         }
     }
 
     /// `[b, 3, h, w]` → `[b, z, h / patch, w / patch]`
     pub(crate) fn forward(&self, pixels: Tensor<4>) -> Tensor<4> {
-        let x = self.conv_blocks.iter().fold(self.conv_in.forward(pixels), |x, level| level.forward(x));
+        let x = self.conv_in.forward(gather(pixels, self.stem));
+        let x = self.conv_blocks.iter().fold(x, |x, level| level.forward(x));
         let x = through(&self.mid, x);
-        self.conv_out.forward(silu(self.norm_out.forward(x)))
+        self.conv_out.forward(self.norm_out.forward(x, Then::Silu))
     }
 }

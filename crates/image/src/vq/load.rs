@@ -79,6 +79,14 @@ impl VqModel {
     pub fn save(&self, path: &Path) -> Result<(), ModuleError> {
         module::save(self, path)
     }
+
+    /// Writes the weights as f16, for use: half the size.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_f16(&self, path: &Path) -> Result<(), ModuleError> {
+        module::save_f16(self, path)
+    }
 }
 
 impl VqCodec {

@@ -5,14 +5,14 @@
 //! names of its weights. Sizes are in `configs/codec`; [`VqModel`] is the network, trained or published; [`VqCodec`] makes
 //! codes of pictures.
 
-mod blocks;
+pub(crate) mod blocks;
 mod config;
 mod decoder;
 mod encoder;
 mod levels;
 mod load;
 mod model;
-mod pixels;
+pub(crate) mod pixels;
 mod quantizer;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -39,7 +39,35 @@ pub struct VqCodec {
     books: Vec<u32>,
 }
 
+/// Codes that are looked at together: bounds memory.
+const TOGETHER: usize = 64;
+
 impl VqCodec {
+    /// What each code looks like, a patch: the middle of a picture of 3×3 patches that are all of it.
+    ///
+    /// # Errors
+    /// [`CodecError::Backend`].
+    pub fn looks(&self) -> Result<Vec<Picture>, CodecError> {
+        let codes: Vec<i64> = self.books.iter().flat_map(|&book| 0..book.into()).collect();
+        let mut looks = Vec::with_capacity(codes.len());
+        for codes in codes.chunks(TOGETHER) {
+            let values: Vec<i64> = codes.iter().flat_map(|&code| [code; 9]).collect();
+            let codes = Tensor::<3, Int>::from_data(TensorData::new(values, [codes.len(), 3, 3]), &self.device);
+            let side = 3 * self.patch;
+            for picture in pixels::to_pictures(self.model.decode(codes), side, side).map_err(failed)? {
+                let patch = picture.crop(self.patch, self.patch, self.patch, self.patch);
+                looks.push(patch.map_err(failed)?);
+            }
+        }
+        Ok(looks)
+    }
+
+    /// Pixels of a patch in each direction.
+    #[must_use]
+    pub fn patch(&self) -> usize {
+        self.patch
+    }
+
     /// Rows and columns of patches for a picture of these sizes.
     fn grid(&self, height: usize, width: usize) -> Result<[usize; 2], CodecError> {
         let [rows, columns] = [height, width].map(|n| n.div_ceil(self.patch));
@@ -67,7 +95,7 @@ impl Codec for VqCodec {
             let found = picture.rgb.len();
             return Err(CodecError::Shape(format!("a picture of {width}×{height} pixels has {found} bytes")));
         }
-        let pixels = pixels::from_picture(picture, grid.map(|n| n * self.patch), &self.device);
+        let pixels = pixels::from_pictures(std::slice::from_ref(picture), grid.map(|n| n * self.patch), &self.device);
         let codes = self.model.encode(pixels).try_into_vec_as::<i64>().map_err(failed)?;
         let values = codes.into_iter().map(|code| code as u32).collect(); // of the book
         Ok(Codes { size: vec![height, width], grid: grid.to_vec(), books: 1, values })
@@ -88,7 +116,8 @@ impl Codec for VqCodec {
         let values: Vec<i64> = codes.values.iter().map(|&code| code.into()).collect();
         let values = TensorData::new(values, [1, rows, columns]);
         let pixels = self.model.decode(Tensor::<3, Int>::from_data(values, &self.device));
-        pixels::to_picture(pixels, width, height).map_err(failed)
+        let mut pictures = pixels::to_pictures(pixels, width, height).map_err(failed)?;
+        pictures.pop().ok_or_else(|| failed("no picture"))
     }
 }
 

@@ -67,6 +67,13 @@ impl VqModel {
         self.expand(self.quantize.vectors(codes))
     }
 
+    /// The model with other vectors, `[n, width]`, for these codes of a learned book; without one it stays.
+    #[must_use]
+    pub fn with_vectors(mut self, codes: Tensor<1, Int>, vectors: Tensor<2>) -> Self {
+        self.quantize = self.quantize.with_vectors(codes, vectors);
+        self
+    }
+
     fn expand(&self, vectors: Tensor<4>) -> Tensor<4> {
         self.decoder.forward(self.post_quant_conv.forward(vectors))
     }

@@ -6,7 +6,7 @@
 //! scalar quantization*, appendix A.1). Gradients pass the rounding unchanged (Bengio et al. 2013, straight-through).
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::tensor::{Device, Distribution, IndexingUpdateOp, Int, Tensor, TensorData};
 use jielong_nn::module::lazy;
 
 use super::config::QuantizerConfig;
@@ -27,6 +27,8 @@ pub(crate) enum Quantizer {
 /// Vectors as codes, for training.
 #[derive(Clone, Debug)]
 pub struct Quantized {
+    /// What was quantised, without its gradient, as it is compared with the book: `[places, width]`.
+    pub inputs: Tensor<2>,
     /// The vectors of the codes, `[b, width, rows, columns]`; backward, the vectors that were quantised.
     pub vectors: Tensor<4>,
     /// Codes, `[b, rows, columns]`.
@@ -52,12 +54,30 @@ impl Quantizer {
     pub(crate) fn forward(&self, z: Tensor<4>) -> Quantized {
         let [b, width, rows, columns] = z.dims();
         let flat = z.permute([0, 2, 3, 1]).reshape([b * rows * columns, width]);
-        let Flat { vectors, codes, codebook_loss, commitment_loss } = match self {
+        let Flat { inputs, vectors, codes, codebook_loss, commitment_loss } = match self {
             Self::Vq(vq) => vq.forward(flat),
             Self::Fsq(fsq) => fsq.forward(flat),
         };
         let vectors = vectors.reshape([b, rows, columns, width]).permute([0, 3, 1, 2]);
-        Quantized { vectors, codes: codes.reshape([b, rows, columns]), codebook_loss, commitment_loss }
+        Quantized { inputs, vectors, codes: codes.reshape([b, rows, columns]), codebook_loss, commitment_loss }
+    }
+
+    /// The quantiser with other vectors for these codes; one without a book stays.
+    pub(crate) fn with_vectors(self, codes: Tensor<1, Int>, vectors: Tensor<2>) -> Self {
+        match self {
+            Self::Vq(Vq { embedding: Embedding { weight }, l2_norm }) => {
+                let weight = weight.map(|book| {
+                    let tracked = book.is_require_grad();
+                    let vectors = if book.is_autodiff() { vectors.autodiff() } else { vectors };
+                    let book = book.detach();
+                    let change = vectors - book.clone().select(0, codes.clone());
+                    let book = book.select_assign(0, codes, change, IndexingUpdateOp::Add);
+                    book.detach().set_require_grad(tracked)
+                });
+                Self::Vq(Vq { embedding: Embedding { weight }, l2_norm })
+            }
+            other => other,
+        }
     }
 
     /// The vectors of codes: `[b, rows, columns]` → `[b, width, rows, columns]`. Codes must be of the book.
@@ -75,6 +95,7 @@ impl Quantizer {
 
 /// [`Quantized`] without the picture: `[n, width]` and `[n]`.
 struct Flat {
+    inputs: Tensor<2>,
     vectors: Tensor<2>,
     codes: Tensor<1, Int>,
     codebook_loss: Tensor<1>,
@@ -121,6 +142,7 @@ impl Vq {
             (difference.clone() * difference).mean()
         };
         Flat {
+            inputs: z.clone().detach(),
             codebook_loss: square(found.clone(), z.clone().detach()),
             commitment_loss: square(found.clone().detach(), z.clone()),
             vectors: straight_through(z, found),
@@ -170,6 +192,7 @@ impl Fsq {
         let codes = (digits * steps.unsqueeze::<2>()).sum_dim(1).squeeze_dim::<1>(1);
         let none = Tensor::zeros([1], &device);
         Flat {
+            inputs: bounded.clone().detach(),
             vectors: straight_through(bounded, rounded) / middle,
             codes,
             codebook_loss: none.clone(),
