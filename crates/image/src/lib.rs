@@ -5,4 +5,6 @@
 pub mod metrics;
 pub mod picture;
 pub mod pixel;
+pub mod plot;
+pub mod train;
 pub mod vq;
