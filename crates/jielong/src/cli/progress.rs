@@ -55,6 +55,18 @@ impl Prefill {
     }
 }
 
+/// A bar for training, where it is seen; what is left is in its message, for its own guess would count what an earlier process
+/// did.
+pub fn training(global: &Global) -> Option<ProgressBar> {
+    visible(global).then(|| ProgressBar::new(0).with_style(style("{bar:30} {pos}/{len} steps, {msg}")))
+}
+
+/// A bar for so many pictures, where it is seen.
+pub fn pictures(global: &Global, count: usize) -> Option<ProgressBar> {
+    let style = style("{bar:30} {pos}/{len} pictures, {eta} left");
+    visible(global).then(|| ProgressBar::new(count as u64).with_style(style))
+}
+
 /// Fetching a model.
 pub struct Fetch {
     bar: Mutex<Option<ProgressBar>>,
