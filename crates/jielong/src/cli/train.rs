@@ -24,7 +24,8 @@ use super::{Global, files, interrupt, output, progress};
     above their reconstructions, and in the end the codec: config.toml and model.safetensors.")]
 pub struct Args {
     /// What is trained, how and on what: see configs/train
-    config: PathBuf,
+    #[arg(value_name = "CONFIG")]
+    recipe: PathBuf,
     /// Another folder for the run than the config's
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -40,7 +41,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, global: &Global) -> Result<()> {
-    let mut config = TrainingConfig::open(&args.config)?;
+    let mut config = TrainingConfig::open(&args.recipe)?;
     if let Some(steps) = args.steps {
         config.plan.steps = steps;
     }
