@@ -62,19 +62,24 @@ pub fn run<T: Task>(
         watch(Event::Stepped { step, losses: &found, left: Duration::from_secs_f64(left) });
 
         let last = number == plan.steps;
-        if last || number.is_multiple_of(plan.evaluate_every) {
+        let every = |steps| last || number.is_multiple_of(steps);
+        let epoch = at.position as f64 / task.items() as f64;
+        let mut row = |mean: Numbers| {
+            let about = [("epoch", epoch), ("seconds", at.seconds), ("rate", step.rate)];
+            losses.add(number, &about.into_iter().chain(mean).collect())
+        };
+        if every(plan.save_every) || every(plan.log_every) {
+            mean.take().map_or(Ok(()), &mut row)?;
+        }
+        if every(plan.evaluate_every) {
             let found = task.evaluate(&step, out).map_err(failed)?;
             scores.add(number, &found)?;
             watch(Event::Evaluated { step, scores: &found });
         }
         let interrupted = cancel.load(Ordering::Relaxed);
-        let save = last || interrupted || number.is_multiple_of(plan.save_every);
-        if (save || number.is_multiple_of(plan.log_every))
-            && let Some(mean) = mean.take()
-        {
-            let (epoch, rate) = (at.position as f64 / task.items() as f64, step.rate);
-            let about: Numbers = vec![("epoch", epoch), ("seconds", at.seconds), ("rate", rate)];
-            losses.add(number, &about.into_iter().chain(mean).collect())?;
+        let save = interrupted || every(plan.save_every);
+        if save {
+            mean.take().map_or(Ok(()), &mut row)?;
         }
         if save {
             let folder = checkpoint::save(&checkpoints, at.clone(), |folder| task.save(folder))?;
