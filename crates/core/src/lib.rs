@@ -5,10 +5,12 @@
 //!   caller.
 //! - [`Sampler`]: from a row of logits to one token.
 //! - [`generate`]: the loop, an iterator of [`Event`]s. Streaming is iterating, cancelling is dropping.
+//! - [`Codec`]: media to codes and back; [`Codes`] are numbers, media a type of the codec's own.
 //! - [`Guess`]: what may follow, cheaply, so that one pass of the model gives several tokens.
 //!
 //! Absent on purpose: text, media, files, printing, threads, and any tensor library.
 
+mod codec;
 mod generate;
 mod logits;
 mod model;
@@ -17,6 +19,7 @@ mod select;
 mod speculate;
 mod token;
 
+pub use codec::{Codec, CodecError, Codes};
 pub use generate::{Event, GenerateError, Generation, Request, Step, StopReason, generate};
 pub use logits::{LogProbs, Logits};
 pub use model::{Model, ModelError, State, check_tokens};

@@ -14,11 +14,13 @@
 //! ```
 //!
 //! [`sources`] finds and fetches models, [`assets`] reads what a model brings besides its weights, [`Pipeline`] is a model
-//! ready to use, [`Session`] a conversation with it; [`convert`] writes a model in another format. The parts are in crates of their own: `jielong_core` (the loop and the
-//! sampler), `jielong_llama` (the transformer), `jielong_text` (tokenizers and templates).
+//! ready to use, [`Session`] a conversation with it; [`convert`] writes a model in another format, [`data`] has pictures to
+//! learn from. The parts are in crates of their own: `jielong_core` (the loop and the sampler), `jielong_llama` (the
+//! transformer), `jielong_text` (tokenizers and templates), `jielong_image` (pictures as codes).
 
 pub mod assets;
 pub mod convert;
+pub mod data;
 pub mod pipeline;
 pub mod session;
 pub mod sources;

@@ -39,6 +39,8 @@ macro_rules! for_each_isa {
     };
 }
 
+pub(crate) use for_each_isa;
+
 /// Runs `work` over rows of `width` values of `out`, some rows a task.
 fn by_rows(cpu: &Cpu, out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = out.len() / width.max(1);

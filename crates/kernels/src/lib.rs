@@ -12,8 +12,10 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bandwidth;
+mod conv;
 mod cpu;
 mod dtype;
+mod group_norm;
 mod layers;
 mod mapped;
 mod math;
@@ -25,8 +27,10 @@ mod shared;
 
 pub use attention::{Attention, CacheType, KvStore, UnknownCacheType, attend};
 pub use bandwidth::read_time;
+pub use conv::Conv2d;
 pub use cpu::{Cpu, Isa, default_threads};
 pub use dtype::{Dtype, UnknownDtype};
+pub use group_norm::GroupNorm;
 pub use layers::{Gate, gated, rms_norm, rotate};
 pub use mapped::MappedFile;
 pub use matmul::rows::Rows;

@@ -1,7 +1,59 @@
 //! Tensors of the CPU device as slices, and back, without a copy: what custom operations on the CPU are made of.
 
-use burn::tensor::{Tensor, TensorData};
+use std::borrow::Cow;
+
+use burn::backend::Autodiff;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
+
+/// Where the tensors of an operation are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// All f32 on the CPU.
+    Cpu,
+    /// The same, and gradients are wanted of some.
+    Training,
+    /// Another device, or another type.
+    Elsewhere,
+}
+
+impl Where {
+    pub(crate) fn of(devices: &[Device], types: &[DType]) -> Self {
+        let cpu = Device::flex(); // equal with and without gradients
+        if types.iter().any(|&dtype| dtype != DType::F32) || devices.iter().any(|device| *device != cpu) {
+            Self::Elsewhere
+        } else if devices.iter().any(Device::is_autodiff) {
+            Self::Training
+        } else {
+            Self::Cpu
+        }
+    }
+}
+
+/// The tensor, which is [`Where::Cpu`], as the CPU has it.
+pub(crate) fn plain<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    match tensor.try_into_primitive::<Flex>() {
+        Ok(tensor) => tensor,
+        Err(error) => unreachable!("a tensor of the CPU: {error:?}"),
+    }
+}
+
+/// The tensor, which is [`Where::Cpu`] or [`Where::Training`], as the CPU has it, with what its gradient needs.
+pub(crate) fn tracked<const D: usize>(tensor: Tensor<D>) -> FloatTensor<Autodiff<Flex>> {
+    match tensor.autodiff().try_into_primitive::<Autodiff<Flex>>() {
+        Ok(tensor) => tensor,
+        Err(error) => unreachable!("a tensor of the CPU: {error:?}"),
+    }
+}
+
+/// The values of a tensor of f32, in order.
+pub(crate) fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
+    match tensor.as_slice() {
+        Some(values) => values.into(),
+        None => tensor.to_contiguous().storage::<f32>().to_vec().into(),
+    }
+}
 
 /// The values of a tensor in order.
 pub struct Values(FlexTensor);
@@ -12,11 +64,8 @@ impl Values {
     /// # Panics
     /// If it is on another device or of another type: whoever computes with kernels has put it there.
     pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
-        match tensor.try_into_primitive::<Flex>() {
-            Ok(tensor) if tensor.is_contiguous() => Self(tensor),
-            Ok(tensor) => Self(tensor.to_contiguous()),
-            Err(error) => unreachable!("a tensor of the CPU: {error:?}"),
-        }
+        let tensor = plain(tensor);
+        if tensor.is_contiguous() { Self(tensor) } else { Self(tensor.to_contiguous()) }
     }
 
     /// The values.

@@ -1,8 +1,12 @@
 //! What several model crates need of Burn: the device, and mapped weight files turned into tensors,
 //! and such files written.
 
+pub mod conv;
 pub mod cpu;
 pub mod device;
+pub mod group_norm;
 pub mod load;
+pub mod module;
+pub mod train;
 pub mod weights;
 pub mod write;

@@ -4,10 +4,12 @@ mod bench;
 mod chat;
 mod chat_session;
 mod convert;
+mod data;
 mod doctor;
 mod files;
 mod generate;
 mod ids;
+mod image;
 mod interrupt;
 mod list;
 mod logits;
@@ -22,6 +24,7 @@ mod speculation;
 mod stats;
 mod template;
 mod tokens;
+mod train;
 
 use std::path::PathBuf;
 
@@ -69,6 +72,9 @@ enum Command {
     List(list::Args),
     Show(show::Args),
     Convert(convert::Args),
+    Data(data::Args),
+    Train(train::Args),
+    Image(image::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -123,6 +129,9 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::List(args) => list::run(args, &global),
         Command::Show(args) => show::run(args, &global),
         Command::Convert(args) => convert::run(args, &global),
+        Command::Data(args) => data::run(args, &global),
+        Command::Train(args) => train::run(args, &global),
+        Command::Image(args) => image::run(args, &global),
         Command::Bench(args) => bench::run(args, &global),
         Command::Doctor(args) => doctor::run(args, &global),
         Command::Completions { .. } => Ok(()),

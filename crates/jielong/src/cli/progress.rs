@@ -89,6 +89,18 @@ fn bytes_bar(what: &str, total: u64) -> ProgressBar {
         .with_message(what.to_owned())
 }
 
+/// A bar for training, where it is seen; what is left is in its message, for its own guess would count what an earlier process
+/// did.
+pub fn training(global: &Global) -> Option<ProgressBar> {
+    visible(global).then(|| ProgressBar::new(0).with_style(style("{bar:30} {pos}/{len} steps, {msg}")))
+}
+
+/// A bar for so many pictures, where it is seen.
+pub fn pictures(global: &Global, count: usize) -> Option<ProgressBar> {
+    let style = style("{bar:30} {pos}/{len} pictures, {eta} left");
+    visible(global).then(|| ProgressBar::new(count as u64).with_style(style))
+}
+
 /// Fetching a model.
 pub struct Fetch {
     bar: Mutex<Option<ProgressBar>>,
@@ -124,6 +136,18 @@ impl Progress for Fetch {
                 .with_style(style("{msg} {spinner} {bytes} {bytes_per_sec}"))
                 .with_message(what.to_owned()),
         };
+        self.with(|place| *place = Some(bar));
+    }
+
+    fn count(&self, what: &str, things: u64) {
+        if !self.visible {
+            if !self.quiet {
+                eprintln!("making {what} ({things} pictures)");
+            }
+            return;
+        }
+        let bar = ProgressBar::new(things).with_style(style("{msg} {bar:30} {pos}/{len}, {eta} left"));
+        bar.set_message(what.to_owned());
         self.with(|place| *place = Some(bar));
     }
 

@@ -44,12 +44,12 @@ pub(super) fn variable(name: &str) -> Option<OsString> {
 }
 
 /// Makes a folder and those above it.
-pub(super) fn make_folder(path: &Path) -> Result<(), SourceError> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), SourceError> {
     fs::create_dir_all(path).map_err(SourceError::io("make the folder", path))
 }
 
 /// Waits until no other process has the lock file; free again when the returned file is dropped.
-pub(super) fn lock(path: &Path, progress: &dyn Progress) -> Result<File, SourceError> {
+pub(crate) fn lock(path: &Path, progress: &dyn Progress) -> Result<File, SourceError> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
     }
@@ -57,7 +57,7 @@ pub(super) fn lock(path: &Path, progress: &dyn Progress) -> Result<File, SourceE
     let file = file.map_err(SourceError::io("open the lock file", path))?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => progress.note("another process is fetching this model; waiting for it"),
+        Err(TryLockError::WouldBlock) => progress.note("another process is fetching the same; waiting for it"),
         Err(TryLockError::Error(error)) => return Err(SourceError::io("lock", path)(error)),
     }
     file.lock().map_err(SourceError::io("lock", path))?;
@@ -77,7 +77,7 @@ pub(super) fn settle(file: &File, from: &Path, to: &Path) -> Result<(), SourceEr
 }
 
 /// The sizes of a file, or of all files below a folder, following links.
-pub(super) fn size(path: &Path) -> io::Result<u64> {
+pub(crate) fn size(path: &Path) -> io::Result<u64> {
     let about = fs::metadata(path)?;
     if !about.is_dir() {
         return Ok(about.len());
@@ -108,12 +108,12 @@ pub(super) fn shards(index: &str) -> Option<Vec<String>> {
 }
 
 /// Whether a name is one harmless path component.
-pub(super) fn plain_file(name: &str) -> bool {
+pub(crate) fn plain_file(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0', ':'])
 }
 
 /// The file names in a folder, sorted; none if it cannot be read.
-pub(super) fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();

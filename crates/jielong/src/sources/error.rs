@@ -212,6 +212,24 @@ pub enum SourceError {
         /// The end of what it said.
         message: String,
     },
+    /// Npm cannot be started.
+    #[error("`{command}` cannot be started ({reason}); install Node.js with npm, or set JIELONG_NPM to its path")]
+    NoNpm {
+        /// The command.
+        command: String,
+        /// The reason.
+        reason: String,
+    },
+    /// Npm failed.
+    #[error("npm could not fetch {package} ({status}): {message}")]
+    NpmFailed {
+        /// Name and version.
+        package: String,
+        /// How it ended.
+        status: String,
+        /// The end of what it said.
+        message: String,
+    },
     /// The wheel is not as described.
     #[error("{package}: found {found}, expected {expected}")]
     Wheel {
@@ -235,7 +253,7 @@ pub struct Failure {
 
 impl SourceError {
     /// For `map_err`: a file system error with its path.
-    pub(super) fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+    pub(crate) fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Io { doing, path: path.to_owned(), source }
     }
 
@@ -246,7 +264,7 @@ impl SourceError {
 }
 
 /// A TOML error with file, line, column and the line's text.
-pub(super) fn toml_error(path: &Path, text: &str, error: &toml::de::Error) -> SourceError {
+pub(crate) fn toml_error(path: &Path, text: &str, error: &toml::de::Error) -> SourceError {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
     let before = text.get(..start).unwrap_or_default();
     let line = before.matches('\n').count() + 1;

@@ -9,13 +9,15 @@
 //! and hash were checked and the data is on the disk.
 
 mod aliases;
-mod cache;
-mod error;
+pub(crate) mod cache;
+mod child;
+pub(crate) mod error;
 mod hub;
 mod list;
 mod name;
+pub(crate) mod npm;
 mod options;
-mod package;
+pub(crate) mod package;
 mod transfer;
 mod user_config;
 
@@ -25,6 +27,7 @@ pub use aliases::{Catalog, Entry, Hub, Package, Part, Source};
 pub use cache::{cache_dir, config_file, state_dir};
 pub use error::{Failure, SourceError};
 pub use list::{Listed, list};
+pub use npm::NpmPackage;
 pub use options::{HubSettings, SourceOptions};
 pub use user_config::UserConfig;
 
@@ -60,6 +63,10 @@ pub trait Progress: Sync {
     fn start(&self, what: &str, bytes: Option<u64>);
     /// So many bytes of the transfer are there, all together.
     fn advance(&self, bytes: u64);
+    /// Work on so many things begins; [`advance`](Self::advance) and [`finish`](Self::finish) belong to it then.
+    fn count(&self, what: &str, things: u64) {
+        let _ = (what, things);
+    }
     /// The transfer is over, well or not.
     fn finish(&self);
     /// Something worth a line, such as why a source was passed over.

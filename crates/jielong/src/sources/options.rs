@@ -21,6 +21,8 @@ pub struct SourceOptions {
     pub offline: bool,
     /// The Python interpreter and arguments before `-m pip`.
     pub python: Vec<OsString>,
+    /// The npm program.
+    pub npm: OsString,
     /// The aliases that come with the program.
     pub catalog: Catalog,
     /// The user's aliases: a name, and the name, path or hub id that it stands for.
@@ -104,12 +106,13 @@ impl SourceOptions {
             hub: HubSettings::new(folder.join("hub")),
             offline: false,
             python: vec!["python3".into()],
+            npm: "npm".into(),
             catalog: Catalog::built_in()?,
             aliases: BTreeMap::new(),
         })
     }
 
-    /// Settings of the environment (`JIELONG_CACHE`, `JIELONG_PYTHON`, `HF_HUB_OFFLINE` and those of the hub) and of the
+    /// Settings of the environment (`JIELONG_CACHE`, `JIELONG_PYTHON`, `JIELONG_NPM`, `HF_HUB_OFFLINE` and those of the hub) and of the
     /// user's default file.
     ///
     /// # Errors
@@ -121,6 +124,7 @@ impl SourceOptions {
             hub: HubSettings::from_env()?,
             offline: text("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
             python: vec![variable("JIELONG_PYTHON").unwrap_or_else(|| "python3".into())],
+            npm: variable("JIELONG_NPM").unwrap_or_else(|| "npm".into()),
             catalog: Catalog::built_in()?,
             aliases: BTreeMap::new(),
         };

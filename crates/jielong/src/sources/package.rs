@@ -5,20 +5,16 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::aliases::{Package, Part};
-use super::{ModelKind, Progress, SourceError, SourceOptions, cache};
+use super::{ModelKind, Progress, SourceError, SourceOptions, cache, child};
 
 /// Begins the names of folders that a transfer works in; those of killed processes are swept away by the next.
 const WORK: &str = ".partial-";
-/// How often the size of a growing wheel is looked at.
-const TICK: Duration = Duration::from_millis(50);
 
 /// The file, if an earlier fetch left it.
 pub(super) fn cached(alias: &str, package: &Package, options: &SourceOptions) -> Option<PathBuf> {
@@ -96,8 +92,8 @@ fn download(part: &Part, work: &Path, options: &SourceOptions, grown: &dyn Fn(u6
     let (program, arguments) =
         options.python.split_first().map_or(("python3".as_ref(), &[][..]), |(a, b)| (a.as_os_str(), b));
     let command = program.to_string_lossy().into_owned();
-    let child = Command::new(program)
-        .args(arguments)
+    let mut pip = Command::new(program);
+    pip.args(arguments)
         .args([
             "-m",
             "pip",
@@ -110,23 +106,11 @@ fn download(part: &Part, work: &Path, options: &SourceOptions, grown: &dyn Fn(u6
         ])
         .arg(&folder)
         .arg(part.to_string())
-        .env("TMPDIR", &folder) // pip writes there first, and that the wheel grows can be seen
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(stderr)
-        .spawn();
-    let mut child =
-        Running(child.map_err(|error| SourceError::NoPython { command: command.clone(), reason: error.to_string() })?);
-    let mut seen = 0;
-    let status = loop {
-        if let Some(status) = child.0.try_wait().map_err(SourceError::io("wait for", program.as_ref()))? {
-            break status;
-        }
-        seen = cache::size(&folder).map_or(seen, |now| now.max(seen)); // pip moves the file at the end
-        grown(seen);
-        thread::sleep(TICK);
-    };
-    let said = tail(&log);
+        .env("TMPDIR", &folder); // pip writes there first, and that the wheel grows can be seen
+    let status = child::watch(&mut pip, stderr, &folder, grown);
+    let status =
+        status.map_err(|error| SourceError::NoPython { command: command.clone(), reason: error.to_string() })?;
+    let said = child::tail(&log);
     if !status.success() {
         return Err(match said {
             said if said.contains("No module named pip") => SourceError::NoPip { command },
@@ -161,14 +145,14 @@ fn extract(part: &Part, wheel: &Path, file: &mut File, hash: &mut Sha256, room: 
         .map_err(SourceError::io("unpack", wheel))
 }
 
-fn check(file: &str, found: &str, expected: &str) -> Result<(), SourceError> {
+pub(super) fn check(file: &str, found: &str, expected: &str) -> Result<(), SourceError> {
     if found.eq_ignore_ascii_case(expected) {
         return Ok(());
     }
     Err(SourceError::WrongHash { file: file.to_owned(), found: found.to_owned(), expected: expected.to_owned() })
 }
 
-fn sha256(path: &Path) -> Result<String, SourceError> {
+pub(super) fn sha256(path: &Path) -> Result<String, SourceError> {
     let mut hash = Sha256::new();
     let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
     copied.map_err(SourceError::io("read", path))?;
@@ -176,19 +160,8 @@ fn sha256(path: &Path) -> Result<String, SourceError> {
 }
 
 /// A finished hash as hex digits.
-pub(super) fn hex(hash: Sha256) -> String {
+pub(crate) fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The last lines of what pip said.
-fn tail(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if lines.is_empty() {
-        return "it said nothing".to_owned();
-    }
-    lines.iter().skip(lines.len().saturating_sub(4)).copied().collect::<Vec<_>>().join("; ")
 }
 
 /// Writes and hashes in one go.
@@ -206,16 +179,5 @@ impl Write for Hashing<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
-    }
-}
-
-/// A child that does not outlive us on an early return.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail harmlessly when it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

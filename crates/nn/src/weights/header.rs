@@ -96,7 +96,7 @@ impl Entry {
 }
 
 /// Weights, or another type that the format knows.
-fn stored(dtype: &str) -> Option<Stored> {
+pub(super) fn stored(dtype: &str) -> Option<Stored> {
     match dtype {
         "F32" => Some(Stored::Weights(Dtype::F32)),
         "F16" => Some(Stored::Weights(Dtype::F16)),
@@ -117,7 +117,7 @@ fn width(dtype: &str) -> Option<u64> {
 }
 
 /// Bytes of a tensor; none if they, or its values, cannot be counted.
-fn size(dtype: &str, shape: &[u64]) -> Option<u64> {
+pub(super) fn size(dtype: &str, shape: &[u64]) -> Option<u64> {
     shape.iter().try_fold(width(dtype)?, |size, &n| size.checked_mul(n))
 }
 

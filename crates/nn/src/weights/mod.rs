@@ -1,13 +1,15 @@
 //! Weights in memory-mapped files: named, typed, shaped slices, checked before anything is computed.
 //!
-//! [`Weights::open_safetensors`] reads the header of one file or of all shards of a folder; the GGUF reader fills the same
-//! [`Weights`]. A [`TensorView`] keeps its file mapped and is cheap to clone.
+//! [`Weights::open_safetensors`] reads the header of one file or of all shards of a folder, [`Weights::open_torch`] a file of
+//! `torch.save`; the GGUF reader fills the same [`Weights`]. A [`TensorView`] keeps its file mapped and is cheap to clone.
 
 mod header;
 mod names;
 mod shards;
+mod torch;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -173,12 +175,38 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Opens a file of `torch.save`, known by how it begins, or anything of safetensors.
+    ///
+    /// # Errors
+    /// As [`open_torch`](Self::open_torch) and [`open_safetensors`](Self::open_safetensors).
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let begins = || -> std::io::Result<[u8; 4]> {
+            let mut bytes = [0; 4];
+            std::fs::File::open(path)?.read_exact(&mut bytes)?;
+            Ok(bytes)
+        };
+        match begins() {
+            Ok(bytes) if path.is_file() && bytes == *b"PK\x03\x04" => Self::open_torch(path),
+            _ => Self::open_safetensors(path),
+        }
+    }
+
     /// Opens a safetensors file, or a folder with `model.safetensors` or with `model.safetensors.index.json` and its shards.
     ///
     /// # Errors
     /// [`WeightsError`]: the file, and what is wrong in it.
     pub fn open_safetensors(path: &Path) -> Result<Self, WeightsError> {
         if path.is_dir() { shards::open(path) } else { header::open(path) }
+    }
+
+    /// Opens a file of `torch.save` (`.pt`, `.pth`): a dict of tensors, or one such dict in a dict.
+    ///
+    /// Nothing in it is ever run, and nothing is copied: tensors must be contiguous.
+    ///
+    /// # Errors
+    /// [`WeightsError`]: the file, and what is wrong in it.
+    pub fn open_torch(path: &Path) -> Result<Self, WeightsError> {
+        torch::open(path)
     }
 
     /// Adds a tensor.

@@ -1,0 +1,80 @@
+//! Encoder, quantiser and decoder as one module, for training and for coding.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
+
+use super::blocks::Conv;
+use super::config::VqConfig;
+use super::decoder::Decoder;
+use super::encoder::Encoder;
+use super::quantizer::{Quantized, Quantizer};
+
+/// The codec's network. Fields are named as in LlamaGen's state dict.
+#[derive(Module, Debug)]
+pub struct VqModel {
+    encoder: Encoder,
+    decoder: Decoder,
+    quantize: Quantizer,
+    quant_conv: Conv,
+    post_quant_conv: Conv,
+}
+
+/// Pixels that went through the codes.
+#[derive(Clone, Debug)]
+pub struct Reconstruction {
+    /// `[b, 3, h, w]`
+    pub pixels: Tensor<4>,
+    /// Codes and losses.
+    pub quantized: Quantized,
+}
+
+impl VqModel {
+    /// A model with new weights, made when they are first needed: on `device.autodiff()` it can be trained.
+    #[must_use]
+    pub fn new(config: &VqConfig, device: &Device) -> Self {
+        let width = config.quantizer.width();
+        Self {
+            encoder: Encoder::new(config, device),
+            decoder: Decoder::new(config, device),
+            quantize: Quantizer::new(&config.quantizer, device),
+            quant_conv: Conv::new(config.z_channels, width, 1, device),
+            post_quant_conv: Conv::new(width, config.z_channels, 1, device),
+        }
+    }
+
+    /// Pixels in -1..1, `[b, 3, h, w]` of whole patches, through the codes and back.
+    #[must_use]
+    pub fn forward(&self, pixels: Tensor<4>) -> Reconstruction {
+        let quantized = self.quantize(pixels);
+        Reconstruction { pixels: self.expand(quantized.vectors.clone()), quantized }
+    }
+
+    /// The first half of [`forward`](Self::forward).
+    #[must_use]
+    pub fn quantize(&self, pixels: Tensor<4>) -> Quantized {
+        self.quantize.forward(self.quant_conv.forward(self.encoder.forward(pixels)))
+    }
+
+    /// Codes of pixels in -1..1: `[b, 3, h, w]` → `[b, h / patch, w / patch]`
+    #[must_use]
+    pub fn encode(&self, pixels: Tensor<4>) -> Tensor<3, Int> {
+        self.quantize(pixels).codes
+    }
+
+    /// Pixels, near -1..1, of codes of the book: `[b, rows, columns]` → `[b, 3, rows · patch, columns · patch]`
+    #[must_use]
+    pub fn decode(&self, codes: Tensor<3, Int>) -> Tensor<4> {
+        self.expand(self.quantize.vectors(codes))
+    }
+
+    /// The model with other vectors, `[n, width]`, for these codes of a learned book; without one it stays.
+    #[must_use]
+    pub fn with_vectors(mut self, codes: Tensor<1, Int>, vectors: Tensor<2>) -> Self {
+        self.quantize = self.quantize.with_vectors(codes, vectors);
+        self
+    }
+
+    fn expand(&self, vectors: Tensor<4>) -> Tensor<4> {
+        self.decoder.forward(self.post_quant_conv.forward(vectors))
+    }
+}

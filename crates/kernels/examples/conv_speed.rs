@@ -1,0 +1,45 @@
+//! Speed of convolutions and their gradients on one thread, in GFLOP/s, the best of some.
+//!
+//! ```text
+//! cargo run --release -p jielong-kernels --example conv_speed
+//! ```
+
+use std::time::Instant;
+
+use jielong_kernels::Conv2d;
+
+fn main() {
+    println!("channels    places  kernel  forward  input  weight");
+    for (inputs, outputs, side, kernel, pictures) in [
+        (48, 72, 32, 3, 4),
+        (72, 72, 32, 3, 4),
+        (144, 144, 32, 3, 4),
+        (144, 144, 16, 3, 4),
+        (144, 144, 8, 3, 4),
+        (144, 144, 8, 1, 4),
+        (256, 256, 16, 3, 2),
+        (1024, 256, 16, 1, 4),
+    ] {
+        let padding = (kernel / 2, kernel / 2);
+        let conv = Conv2d { inputs, outputs, height: side, width: side, kernel, stride: 1, padding };
+        let [before, after] = conv.sizes();
+        let values = |count: usize| (0..count).map(|i| (i % 17) as f32 / 17.0).collect::<Vec<f32>>();
+        let (x, weight, bias) = (values(pictures * before), values(conv.weights()), values(outputs));
+        let (mut y, dy) = (values(pictures * after), values(pictures * after));
+        let (mut dx, mut dweight, mut dbias) = (x.clone(), weight.clone(), bias.clone());
+        let flops = 2.0 * (conv.weights() * side * side * pictures) as f64;
+        let best = |run: &mut dyn FnMut()| {
+            let mut seconds = f64::INFINITY;
+            for _ in 0..9 {
+                let start = Instant::now();
+                run();
+                seconds = seconds.min(start.elapsed().as_secs_f64());
+            }
+            flops / seconds / 1e9
+        };
+        let forward = best(&mut || conv.forward(&x, &weight, &bias, &mut y));
+        let input = best(&mut || conv.input_gradient(&weight, &dy, &mut dx));
+        let of_weight = best(&mut || conv.weight_gradient(&x, &dy, &mut dweight, &mut dbias));
+        println!("{inputs:4}→{outputs:<4} {side:3}×{side:<3} {kernel:5} {forward:9.1} {input:8.1} {of_weight:7.1}");
+    }
+}

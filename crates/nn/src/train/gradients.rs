@@ -1,0 +1,76 @@
+//! Gradients by the name of their parameter: summed over batches, and their norm.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients as Backward, Tensor};
+
+use crate::module::{ModuleError, Names};
+
+/// Gradients of a module, by name, each in one row.
+#[derive(Debug, Default)]
+pub struct Gradients(BTreeMap<String, Tensor<1>>);
+
+impl Gradients {
+    /// Adds those of a module, times `weight`.
+    pub fn add<M: Module>(&mut self, module: &M, backward: &mut Backward, weight: f64) {
+        module.visit(&mut Collect { names: Names::default(), backward, weight, into: &mut self.0 });
+    }
+
+    pub(super) fn into_rows(self) -> BTreeMap<String, Tensor<1>> {
+        self.0
+    }
+
+    /// The norm of all of them together.
+    ///
+    /// # Errors
+    /// [`ModuleError::Compute`].
+    pub fn norm(&self) -> Result<f64, ModuleError> {
+        let squares = self.0.values().map(|gradient| (gradient.clone() * gradient.clone()).sum());
+        let Some(sum) = squares.reduce(|a, b| a + b) else { return Ok(0.0) };
+        Ok(scalar(sum)?.sqrt())
+    }
+}
+
+/// The only number of a tensor.
+///
+/// # Errors
+/// [`ModuleError::Compute`].
+pub fn scalar(tensor: Tensor<1>) -> Result<f64, ModuleError> {
+    let values = tensor.try_into_data_as::<f32>().map_err(|e| ModuleError::Compute(e.to_string()))?;
+    Ok(values.iter::<f64>().next().unwrap_or(f64::NAN))
+}
+
+struct Collect<'a> {
+    names: Names,
+    backward: &'a mut Backward,
+    weight: f64,
+    into: &'a mut BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.names.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.names.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = param.val().grad_remove(self.backward) else { return };
+        let gradient = row(gradient);
+        let gradient = if self.weight == 1.0 { gradient } else { gradient * self.weight };
+        let name = self.names.path();
+        let sum = match self.into.remove(&name) {
+            Some(before) => before + gradient,
+            None => gradient,
+        };
+        self.into.insert(name, sum);
+    }
+}
+
+pub(super) fn row<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let count = tensor.dims().iter().product::<usize>();
+    tensor.reshape([count])
+}
