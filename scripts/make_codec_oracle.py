@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/oracle/tiny-vq and tiny-fsq: seeded tiny picture codecs and PyTorch's own float32 results.
+"""Makes tests/oracle/codec-vq and codec-fsq: seeded tiny picture codecs and PyTorch's own float32 results.
 
     pip install torch safetensors
     python scripts/make_codec_oracle.py tests/oracle
@@ -184,8 +184,8 @@ norm_eps = 1e-6
 [quantizer]
 """
 QUANTIZERS = {
-    "tiny-vq": (lambda: Book(64, 4), 'kind = "vq"\ncodebook_size = 64\ncodebook_embed_dim = 4\ncodebook_l2_norm = true\n'),
-    "tiny-fsq": (lambda: Levels([5, 4, 3]), 'kind = "fsq"\nlevels = [5, 4, 3]\n'),
+    "codec-vq": (lambda: Book(64, 4), 'kind = "vq"\ncodebook_size = 64\ncodebook_embed_dim = 4\ncodebook_l2_norm = true\n'),
+    "codec-fsq": (lambda: Levels([5, 4, 3]), 'kind = "fsq"\nlevels = [5, 4, 3]\n'),
 }
 GRADS = ["quantize.embedding.weight", "encoder.conv_in.weight", "encoder.conv_blocks.0.downsample.conv.weight", "encoder.mid.1.q.weight",
          "quant_conv.weight", "post_quant_conv.bias", "decoder.conv_blocks.0.upsample.conv.weight", "decoder.conv_blocks.4.res.2.norm2.weight"]

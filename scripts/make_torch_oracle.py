@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes tests/oracle/tiny-torch: small files of torch.save, and the same tensors as safetensors.
+"""Makes tests/oracle/torch: small files of torch.save, and the same tensors as safetensors.
 
     pip install torch safetensors
-    python scripts/make_torch_oracle.py tests/oracle/tiny-torch
+    python scripts/make_torch_oracle.py tests/oracle/torch
 
   model.safetensors  the tensors, all types that weights and counters come in
   plain.pt           the dict itself

@@ -100,7 +100,7 @@ fn codes_can_begin_again_as_other_vectors() {
 
 #[test]
 fn a_picture_that_is_not_whole_patches_is_continued_and_cut() {
-    let codec = tiny("tiny-vq");
+    let codec = tiny("codec-vq");
     let odd = picture(41, 19);
     let codes = codec.encode(&odd).unwrap();
     assert_eq!((&codes.size[..], &codes.grid[..], codes.books), (&[19, 41][..], &[2, 3][..], 1));
@@ -124,7 +124,7 @@ fn a_picture_that_is_not_whole_patches_is_continued_and_cut() {
 
 #[test]
 fn codes_and_pictures_that_do_not_belong_are_refused() {
-    let codec = tiny("tiny-fsq");
+    let codec = tiny("codec-fsq");
     assert_eq!(codec.books(), [60]);
     let good = Codes { size: vec![20, 30], grid: vec![2, 2], books: 1, values: vec![0, 59, 3, 4] };
     assert!(codec.decode(&good).is_ok());
@@ -211,7 +211,7 @@ fn a_new_codec_learns_a_picture_and_comes_back_from_its_file() {
 
 #[test]
 fn all_weights_that_are_wrong_are_named_at_once() {
-    let folder = root().join("tests/oracle/tiny-vq");
+    let folder = root().join("tests/oracle/codec-vq");
     let config = VqConfig::open(&folder.join("config.toml")).unwrap();
     let wrong = VqConfig {
         z_channels: 13,
@@ -277,7 +277,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn any_picture_goes_through(width in 1usize..70, height in 1usize..70) {
-        let codec = tiny("tiny-vq");
+        let codec = tiny("codec-vq");
         let codes = codec.encode(&picture(width, height)).unwrap();
         prop_assert_eq!(codes.values.len(), width.div_ceil(16) * height.div_ceil(16));
         let back = codec.decode(&codes).unwrap();

@@ -88,7 +88,7 @@ fn tiny(name: &str, device: &Device) -> (VqModel, Weights) {
 
 #[test]
 fn tiny_codecs_give_pytorchs_codes_and_pixels() {
-    for name in ["tiny-vq", "tiny-fsq"] {
+    for name in ["codec-vq", "codec-fsq"] {
         let (model, oracle) = tiny(name, &Device::flex());
         for part in ["sq", "ns"] {
             compare(&model, &oracle, part, ["codes", "decoded"]);
@@ -135,7 +135,7 @@ impl ModuleVisitor for Compare<'_> {
 #[test]
 fn gradients_pass_the_codes_as_in_pytorch() {
     let device = Device::flex().autodiff();
-    for name in ["tiny-vq", "tiny-fsq"] {
+    for name in ["codec-vq", "codec-fsq"] {
         let (model, oracle) = tiny(name, &device);
         let input = floats::<4>(&oracle, "sq.input", &device);
         let whole = model.forward(input.clone());
@@ -147,6 +147,6 @@ fn gradients_pass_the_codes_as_in_pytorch() {
         let gradients = loss.backward();
         let mut compare = Compare { path: vec![], gradients: &gradients, oracle: &oracle, compared: 0 };
         model.visit(&mut compare);
-        assert_eq!(compare.compared, if name == "tiny-vq" { 8 } else { 7 });
+        assert_eq!(compare.compared, if name == "codec-vq" { 8 } else { 7 });
     }
 }

@@ -1,9 +1,12 @@
 //! Linear layers, and where their weights are: in a tensor of the device, or packed as they are stored.
 
+use std::sync::Arc;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 use jielong_kernels::{Cpu, Matrix, matmul};
 use jielong_nn::cpu::{self, Values};
+use jielong_nn::load;
 
 /// A matrix of weights, `[out, in]` as Hugging Face stores it.
 #[derive(Module, Debug)]
@@ -12,23 +15,23 @@ pub(crate) enum Weight {
     Packed(Packed),
 }
 
-/// A matrix that stays as it is stored, for the kernels of the CPU.
+/// A matrix in a type of its own, for the kernels of the CPU.
 #[derive(Module, Debug)]
 pub(crate) struct Packed {
     #[module(skip)]
-    pub(crate) matrix: Matrix,
+    pub(crate) weight: Arc<load::Weight>,
 }
 
 impl Weight {
-    pub(crate) fn packed(matrix: Matrix) -> Self {
-        Self::Packed(Packed { matrix })
+    pub(crate) fn packed(weight: Arc<load::Weight>) -> Self {
+        Self::Packed(Packed { weight })
     }
 
     /// Bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Dense(weight) => weight.val().dims().iter().product::<usize>() * weight.val().dtype().size(),
-            Self::Packed(Packed { matrix }) => matrix.bytes().len(),
+            Self::Packed(Packed { weight }) => weight.matrix().bytes().len(),
         }
     }
 
@@ -36,7 +39,7 @@ impl Weight {
     pub(crate) fn packed_bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Dense(_) => None,
-            Self::Packed(Packed { matrix }) => Some(matrix.bytes()),
+            Self::Packed(Packed { weight }) => Some(weight.matrix().bytes()),
         }
     }
 
@@ -49,7 +52,8 @@ impl Weight {
                 let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [ids.len()]), &weight.device());
                 weight.select(0, indices)
             }
-            Self::Packed(Packed { matrix }) => {
+            Self::Packed(Packed { weight }) => {
+                let matrix = weight.matrix();
                 let [_, width] = matrix.shape();
                 let mut values = vec![0.0; ids.len() * width];
                 for (&id, row) in ids.iter().zip(values.chunks_exact_mut(width)) {
@@ -111,8 +115,8 @@ fn products<const N: usize>(weights: [&Weight; N], x: Tensor<3>, on: Option<&Cpu
         });
     };
     let matrices = weights.map(|weight| {
-        let Weight::Packed(Packed { matrix }) = weight else { unreachable!("kernels are for packed weights") };
-        matrix
+        let Weight::Packed(Packed { weight }) = weight else { unreachable!("kernels are for packed weights") };
+        weight.matrix()
     });
     let x = Values::of(x);
     let mut results = matrices.map(|matrix| vec![0.0; b * t * matrix.shape()[0]]);

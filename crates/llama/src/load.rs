@@ -1,5 +1,6 @@
 //! A checkpoint on disk → a [`Llama`] on a device.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,7 +161,7 @@ impl Llama {
             .map_err(|problems| LoadError::Mismatch { path: path.to_path_buf(), problems })?;
         let names = tensors(&config).into_iter().map(|spec| spec.name);
         let origins = names.zip(places.into_iter().map(Origin::Stored)).collect();
-        Source { origins, config: &config, options }.model(context).map_err(LoadError::from)
+        Source { origins, config: &config, options, packed: RefCell::default() }.model(context).map_err(LoadError::from)
     }
 
     /// A model of this shape with random weights, made in memory: for measuring, without a checkpoint.
@@ -173,7 +174,7 @@ impl Llama {
             return Err(LoadError::Context { asked: context, max: config.context });
         }
         let origins = tensors(config).into_iter().map(|spec| (spec.name, Origin::Random(spec.shape))).collect();
-        Source { origins, config, options }.model(context).map_err(LoadError::from)
+        Source { origins, config, options, packed: RefCell::default() }.model(context).map_err(LoadError::from)
     }
 }
 
@@ -212,11 +213,15 @@ enum Origin {
     Random(Vec<usize>),
 }
 
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
 /// Makes tensors of the weights by their Hugging Face names.
 struct Source<'a> {
     origins: HashMap<String, Origin>,
     config: &'a Config,
     options: &'a LoadOptions,
+    /// What was made for kernels to multiply.
+    packed: RefCell<Vec<Arc<load::Weight>>>,
 }
 
 impl Source<'_> {
@@ -224,8 +229,8 @@ impl Source<'_> {
         let c = self.config;
         let device = self.options.compute.device();
         let rope = |rope| Rope::new(rope, context, &device);
-        Ok(Llama {
-            embedding: self.weight("model.embed_tokens.weight")?,
+        let model = Llama {
+            embedding: self.weight(EMBEDDING)?,
             blocks: (0..c.depth()).map(|i| self.block(i)).collect::<Result<_, _>>()?,
             norm: self.norm("model.norm")?,
             head: if c.tied { None } else { Some(self.linear("lm_head")?) },
@@ -233,7 +238,10 @@ impl Source<'_> {
             ropes: c.ropes.iter().map(rope).collect(),
             context,
             compute: self.options.compute.clone(),
-        })
+            packed: self.packed.take(),
+        };
+        model.turn_aside();
+        Ok(model)
     }
 
     fn block(&self, index: usize) -> Result<Block, WeightsError> {
@@ -303,10 +311,16 @@ impl Source<'_> {
         let matrix = match &self.origins[name] {
             Origin::Stored(place) => load::matrix(&place.view, place.rows(), place.order(), *packing, cpu)?,
             Origin::Random(shape) => {
-                load::random_matrix([shape[0], shape[1]], packing.dtype.unwrap_or(Dtype::BF16), packing.layout, cpu)
+                let dtype = packing.dtype.unwrap_or(Dtype::BF16);
+                load::Weight::fixed(load::random_matrix([shape[0], shape[1]], dtype, packing.layout, cpu))
             }
         };
-        Ok(Weight::packed(matrix))
+        let weight = Arc::new(matrix);
+        // Of an embedding that is not the head too, single rows are read.
+        if self.config.tied || name != EMBEDDING {
+            self.packed.borrow_mut().push(Arc::clone(&weight));
+        }
+        Ok(Weight::packed(weight))
     }
 
     fn tensor<const D: usize>(&self, name: &str) -> Result<Tensor<D>, WeightsError> {

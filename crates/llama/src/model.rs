@@ -3,10 +3,13 @@
 //! Ids `[t]` → embedding `[1, t, hidden]` → blocks, each `x + attention(norm(x))`, then `x + feed_forward(norm(x))` →
 //! norm → head `[t, vocabulary]`. A [`Llama`] never changes: what was read is in the caller's [`KvCache`].
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{DType, FloatDType, Tensor};
 use jielong_core::{Logits, Model, ModelError, State, Token, check_tokens};
 use jielong_kernels::{Cpu, KvStore};
+use jielong_nn::load;
 
 use crate::attention::{Attention, Sight, Step};
 use crate::cache::{FIRST_SLOTS, KvCache, Layers};
@@ -34,6 +37,9 @@ pub struct Llama {
     pub(crate) context: usize,
     #[module(skip)]
     pub(crate) compute: Compute,
+    /// All matrices of kernels that are multiplied.
+    #[module(skip)]
+    pub(crate) packed: Vec<Arc<load::Weight>>,
 }
 
 /// One layer of attention and one feed-forward layer, each with its residual.
@@ -97,6 +103,30 @@ impl Llama {
     fn weights(&self) -> impl Iterator<Item = &Weight> {
         let head = self.head.as_ref().map_or(&self.embedding, |head| &head.weight);
         self.blocks.iter().flat_map(Block::weights).chain([head])
+    }
+
+    /// Brings the weights into their final form on a thread of its own, while they are used already.
+    pub(crate) fn turn_aside(&self) {
+        let Some(isa) = self.compute.cpu().map(Cpu::isa) else { return };
+        let weights = self.packed.clone();
+        let work = move || {
+            let cpu = Cpu::with_isa(1, isa);
+            for weight in weights {
+                // A weight that nobody else holds is of a model that is gone.
+                if let (Some(cpu), true) = (&cpu, Arc::strong_count(&weight) > 1) {
+                    weight.turn(cpu);
+                }
+            }
+        };
+        // A thread that the system does not give leaves them as they are: slower, not wrong.
+        let _ = std::thread::Builder::new().name("weights".into()).spawn(work);
+    }
+
+    /// Waits until the weights are in their final form: for those who measure.
+    pub fn settle(&self) {
+        if let Some(cpu) = self.compute.cpu() {
+            self.packed.iter().for_each(|weight| weight.turn(cpu));
+        }
     }
 
     /// Bytes of weights that one token reads.

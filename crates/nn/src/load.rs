@@ -4,6 +4,7 @@
 //! expanded to f32 and cast on the device.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor, TensorData};
 use jielong_kernels::{Cpu, Dtype, KernelError, Layout, Matrix, Rows, quantize};
@@ -24,8 +25,43 @@ pub struct Packing {
     pub layout: Layout,
 }
 
-/// The `rows` of a stored matrix for the kernels: where it is mapped, or in memory if it is to be turned or of another type.
-/// What was read to make it leaves the memory.
+/// A matrix for the kernels. One that is to be turned is used as it is mapped until that is done ([`Weight::turn`]), by
+/// another thread while the first words come: the results are the same.
+#[derive(Debug)]
+pub struct Weight {
+    stored: Matrix,
+    turned: OnceLock<Matrix>,
+    /// What it was mapped from, if it may be turned.
+    view: Option<TensorView>,
+}
+
+impl Weight {
+    /// A matrix that stays as it is.
+    pub fn fixed(matrix: Matrix) -> Self {
+        Self { stored: matrix, turned: OnceLock::new(), view: None }
+    }
+
+    /// In the best form that there is yet.
+    pub fn matrix(&self) -> &Matrix {
+        self.turned.get().unwrap_or(&self.stored)
+    }
+
+    /// Turns it, if it is to be turned; waits for another thread that is at it. What was read leaves the memory.
+    pub fn turn(&self, cpu: &Cpu) {
+        if let Some(view) = &self.view {
+            self.turned.get_or_init(|| {
+                let turned = self.stored.clone().turned(cpu);
+                if turned.is_turned() {
+                    view.release();
+                }
+                turned
+            });
+        }
+    }
+}
+
+/// The `rows` of a stored matrix for the kernels: where it is mapped, or in memory if it is to be of another type. What was
+/// read to make it leaves the memory.
 ///
 /// A row that is not whole blocks of `dtype` becomes what llama.cpp makes of it: Q4_K → Q5_0, Q5_K → Q5_1, Q6_K → Q8_0,
 /// and F16 if it is not blocks of 32 either.
@@ -38,7 +74,7 @@ pub fn matrix(
     order: Rows,
     packing: Packing,
     cpu: &Cpu,
-) -> Result<Matrix, WeightsError> {
+) -> Result<Weight, WeightsError> {
     let stored = view.weights()?;
     let width = view.shape()[1..].iter().product::<usize>();
     let shape = [rows.len(), width];
@@ -56,14 +92,15 @@ pub fn matrix(
         false => Rewrite::new(view.name(), view)?.rows(rows).dtype(wanted).to_bytes(cpu)?.into(),
     };
     let damaged = |error: KernelError| WeightsError::damaged(view.path(), format!("`{}`: {error}", view.name()));
-    let mut matrix = Matrix::new(wanted, shape, order, bytes).map_err(damaged)?;
-    if packing.layout == Layout::Turned {
-        matrix = matrix.turned(cpu);
-    }
-    if !as_stored || matrix.is_turned() {
-        view.release();
-    }
-    Ok(matrix)
+    let matrix = Matrix::new(wanted, shape, order, bytes).map_err(damaged)?;
+    Ok(match (packing.layout, as_stored) {
+        (Layout::Turned, true) => Weight { view: Some(view.clone()), ..Weight::fixed(matrix) },
+        (Layout::Mapped, true) => Weight::fixed(matrix),
+        (layout, false) => {
+            view.release();
+            Weight::fixed(if layout == Layout::Turned { matrix.turned(cpu) } else { matrix })
+        }
+    })
 }
 
 /// Standard deviation of random weights.

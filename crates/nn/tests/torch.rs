@@ -1,7 +1,7 @@
 //! Files of `torch.save` are read as the same tensors saved as safetensors; malformed and hostile ones are refused by file and
 //! field; any damage is survived.
 //!
-//! `tests/oracle/tiny-torch` is made by `scripts/make_torch_oracle.py`.
+//! `tests/oracle/torch` is made by `scripts/make_torch_oracle.py`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -16,7 +16,7 @@ fn root() -> PathBuf {
 }
 
 fn oracle(name: &str) -> PathBuf {
-    root().join("tests/oracle/tiny-torch").join(name)
+    root().join("tests/oracle/torch").join(name)
 }
 
 fn assert_same(found: &Weights, expected: &Weights) {

@@ -66,6 +66,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
         }
     };
     let load = start.elapsed().as_secs_f64();
+    model.settle();
     let prefill = prefill(&model, args.prompt, args.repeat)?;
     let decodes =
         args.depth.iter().map(|&depth| decode(&model, depth, args.new, args.repeat)).collect::<Result<_>>()?;
