@@ -28,7 +28,11 @@ fn folders() -> Vec<PathBuf> {
             println!("skipped: no {place} beside this clone");
             continue;
         };
-        found.extend(entries.map(|e| e.unwrap().path()).filter(|p| p.join("oracle.safetensors").exists()));
+        found.extend(
+            entries
+                .map(|e| e.unwrap().path())
+                .filter(|p| p.join("config.json").exists() && p.join("oracle.safetensors").exists()),
+        );
     }
     found.sort();
     assert!(found.iter().filter(|p| p.starts_with(root().join("tests/oracle"))).count() >= 18);
