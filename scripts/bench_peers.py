@@ -3,7 +3,7 @@
 
 jielong beside other runtimes, in one run: every round runs each of them once on each model, as a fresh process, in rotated
 order. Before each run the model's file is read once, so that it is cached, and the read bandwidth is what `jielong bench`
-measures at the end of its own run. Prints a Markdown table of medians; --out keeps every run as a line of JSON.
+measures before and after its own run, on the weights themselves. Prints a Markdown table of medians; --out appends every run as a line of JSON.
 
 --peer COMMAND gets the model's path for {model} and prints a last line of JSON with the lists `pp_tps` and `tg_tps`. A peer that
 cannot run a model is left out of its table, and that is said.
@@ -54,10 +54,10 @@ for number in range(a.rounds):
             if r is None:
                 continue
             runs.append(r)
+            if a.out:
+                with open(a.out, "a") as file:
+                    file.write(json.dumps(r) + "\n")
             print(f"{number} {r['model']} {name}: pp {r['pp_tps'][0]:.1f} tg {r['tg_tps'][0]:.1f}", file=sys.stderr, flush=True)
-if a.out:
-    pathlib.Path(a.out).write_text("".join(json.dumps(r) + "\n" for r in runs))
-
 print(f"| model | runtime | pp {pp}, tokens/s | jielong : it | tg {tg}, tokens/s | jielong : it | of the read bandwidth |")
 print("|---|---|---|---|---|---|---|")
 for model in a.models:

@@ -1,4 +1,4 @@
-//! Weights in blocks with AVX2: [`portable`] bit for bit. Eight rows at a time are unpacked to 16 bits; for each column
+//! Weights in blocks with AVX2: [`portable`](crate::matmul::portable) bit for bit. Eight rows at a time are unpacked to 16 bits; for each column
 //! `vpmaddwd` multiplies a row, and the sums of eight rows are brought into the eight lanes of a register.
 
 #![allow(unsafe_code)]
@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use crate::dtype::Dtype;
 use crate::matmul::columns::{LANES, STEP, Short};
-use crate::matmul::portable::{Run, centre, has_min, run};
+use crate::matmul::portable::{Run, by_type, centre, has_min, run};
 use crate::matmul::rows::Panel;
 
 /// Rows that are computed together.
@@ -16,17 +16,7 @@ const ROWS: usize = 8;
 /// As [`portable::shorts`](crate::matmul::portable::shorts).
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn shorts(d: Dtype, panel: &Panel, x: &[Short], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
-    // The type as a constant: each has a loop of its own.
-    match d {
-        Dtype::Q8_0 => shorts_of(Dtype::Q8_0, panel, x, stride, first, out),
-        Dtype::Q4_0 => shorts_of(Dtype::Q4_0, panel, x, stride, first, out),
-        Dtype::Q4_1 => shorts_of(Dtype::Q4_1, panel, x, stride, first, out),
-        Dtype::Q5_0 => shorts_of(Dtype::Q5_0, panel, x, stride, first, out),
-        Dtype::Q5_1 => shorts_of(Dtype::Q5_1, panel, x, stride, first, out),
-        Dtype::Q4_K => shorts_of(Dtype::Q4_K, panel, x, stride, first, out),
-        Dtype::Q5_K => shorts_of(Dtype::Q5_K, panel, x, stride, first, out),
-        _ => shorts_of(Dtype::Q6_K, panel, x, stride, first, out),
-    }
+    by_type!(d, shorts_of(panel, x, stride, first, out));
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use crate::shared::Disjoint;
 pub enum Isa {
     /// What every processor of the architecture has: SSE2, or NEON.
     Baseline,
-    /// AVX2, FMA and F16C: the portable code, compiled for them.
+    /// AVX2, FMA and F16C: a kernel of its own for weights in blocks, otherwise the portable code, compiled for them.
     Avx2,
     /// AVX-512 F, BW, VL, DQ and VNNI.
     Avx512,

@@ -1,6 +1,6 @@
 //! A stored tensor → a Burn tensor on a device, or a matrix for the kernels.
 //!
-//! For the kernels a matrix stays where it is mapped. For Burn, f32 weights that stay f32 on the CPU do; everything else is
+//! For the kernels a matrix stays where it is mapped, or is turned in memory where that is faster. For Burn, f32 weights that stay f32 on the CPU do; everything else is
 //! expanded to f32 and cast on the device.
 
 use std::ops::Range;

@@ -123,21 +123,29 @@ fn halves(bytes: &[u8], high: usize) -> [u8; STEP] {
     u
 }
 
+/// Calls a function with a type of blocks as a constant, so that each type has a loop of its own.
+macro_rules! by_type {
+    ($dtype:expr, $function:ident($($argument:expr),*)) => {
+        match $dtype {
+            Dtype::Q8_0 => $function(Dtype::Q8_0, $($argument),*),
+            Dtype::Q4_0 => $function(Dtype::Q4_0, $($argument),*),
+            Dtype::Q4_1 => $function(Dtype::Q4_1, $($argument),*),
+            Dtype::Q5_0 => $function(Dtype::Q5_0, $($argument),*),
+            Dtype::Q5_1 => $function(Dtype::Q5_1, $($argument),*),
+            Dtype::Q4_K => $function(Dtype::Q4_K, $($argument),*),
+            Dtype::Q5_K => $function(Dtype::Q5_K, $($argument),*),
+            _ => $function(Dtype::Q6_K, $($argument),*),
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(crate) use by_type;
+
 /// Adds the products of a panel's rows with columns, `[step][stride]` from column `first` on, to `out`, one group of rows a
 /// column.
 #[inline(always)]
 pub(crate) fn shorts(dtype: Dtype, panel: &Panel, x: &[Short], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
-    // The type as a constant: each has a loop of its own.
-    match dtype {
-        Dtype::Q8_0 => shorts_of(Dtype::Q8_0, panel, x, stride, first, out),
-        Dtype::Q4_0 => shorts_of(Dtype::Q4_0, panel, x, stride, first, out),
-        Dtype::Q4_1 => shorts_of(Dtype::Q4_1, panel, x, stride, first, out),
-        Dtype::Q5_0 => shorts_of(Dtype::Q5_0, panel, x, stride, first, out),
-        Dtype::Q5_1 => shorts_of(Dtype::Q5_1, panel, x, stride, first, out),
-        Dtype::Q4_K => shorts_of(Dtype::Q4_K, panel, x, stride, first, out),
-        Dtype::Q5_K => shorts_of(Dtype::Q5_K, panel, x, stride, first, out),
-        _ => shorts_of(Dtype::Q6_K, panel, x, stride, first, out),
-    }
+    by_type!(dtype, shorts_of(panel, x, stride, first, out));
 }
 
 #[inline(always)]
