@@ -15,6 +15,7 @@ mod bandwidth;
 mod conv;
 mod cpu;
 mod dtype;
+mod foresight;
 mod group_norm;
 mod layers;
 mod mapped;

@@ -3,8 +3,8 @@
 //! A job is a function of a task's index. Each thread has a run of tasks of its own, which it takes in order, as memory likes
 //! it, and then what is left of the others'. The calling thread takes tasks too and never waits for a thread that has not
 //! joined in: a job is opened, threads join it while it is open, and once all tasks are taken the caller closes it and
-//! waits for those inside. Threads that find no job spin for [`SPIN`], long enough to bridge the gap between two layers,
-//! then sleep.
+//! waits for those inside. Threads that find no job fetch what will be read next and spin for [`SPIN`], long enough to bridge
+//! the gap between two layers, then sleep.
 
 use std::cell::UnsafeCell;
 use std::ops::Range;
@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use crate::foresight::{Foresight, Span};
 
 /// How long a thread without work stays awake.
 const SPIN: Duration = Duration::from_micros(200);
@@ -32,6 +34,7 @@ struct Shared {
     job: UnsafeCell<Option<Job>>,
     panicked: AtomicBool,
     stop: AtomicBool,
+    foresight: Foresight,
     sleepers: AtomicUsize,
     lock: Mutex<()>,
     wake: Condvar,
@@ -73,6 +76,7 @@ impl Pool {
             job: UnsafeCell::new(None),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            foresight: Foresight::new(threads),
             sleepers: AtomicUsize::new(0),
             lock: Mutex::new(()),
             wake: Condvar::new(),
@@ -88,6 +92,15 @@ impl Pool {
 
     pub(crate) fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Says that a product begins with weights at `address`, of which each thread first reads what `spans` gives for it: threads
+    /// that wait after it fetch what followed it the last time.
+    pub(crate) fn foresee(&self, address: usize, spans: impl Fn(Range<usize>) -> Span, tasks: usize) {
+        if !self.workers.is_empty() {
+            let spans = (0..self.threads()).map(|thread| spans(self.shared.run(tasks, thread))).collect();
+            self.shared.foresight.begins(address, spans);
+        }
     }
 
     /// Runs `job(0)` … `job(tasks - 1)`, in any order, and returns when all are done. If the pool is busy with another
@@ -182,7 +195,7 @@ impl Shared {
     /// What thread `thread` of the pool does.
     fn work(&self, thread: usize) {
         let mut seen = 0; // number of the last job
-        while let Some(number) = self.wait(seen) {
+        while let Some(number) = self.wait(thread, seen) {
             seen = number;
             if !self.join(number) {
                 continue;
@@ -217,7 +230,7 @@ impl Shared {
     }
 
     /// The number of an open job other than `seen`, when there is one; none when the pool is dropped.
-    fn wait(&self, seen: u64) -> Option<u64> {
+    fn wait(&self, thread: usize, seen: u64) -> Option<u64> {
         let ready = || {
             let state = self.state.load(Ordering::SeqCst);
             let number = state & !(INSIDE | OPEN);
@@ -229,7 +242,9 @@ impl Shared {
                 if let Some(number) = ready() {
                     return Some(number);
                 }
-                std::hint::spin_loop();
+                if !self.foresight.fetch(thread) {
+                    std::hint::spin_loop();
+                }
             }
             if self.stop.load(Ordering::Relaxed) {
                 return None;

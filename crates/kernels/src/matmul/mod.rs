@@ -11,12 +11,15 @@ pub(crate) mod columns;
 pub(crate) mod portable;
 pub(crate) mod rows;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use self::columns::{COLUMNS, Columns, Form, Kind, LANES};
 use self::rows::{Data, Panel, Rows};
 use crate::cpu::{Cpu, Isa};
 use crate::dtype::Dtype;
+use crate::foresight::Span;
 use crate::mapped::Memory;
 use crate::quant::KernelError;
 use crate::shared::Disjoint;
@@ -181,6 +184,16 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
     let groups: Vec<(usize, usize)> =
         jobs.iter().enumerate().flat_map(|(j, job)| (0..job.panels).step_by(size).map(move |p| (j, p))).collect();
     let blocks = n.div_ceil(COLUMNS);
+    if blocks == 1 {
+        let first = |run: Range<usize>| match groups.get(run.start) {
+            Some(&(job, panel)) => {
+                let matrix = jobs[job].matrix;
+                Span::from(&matrix.bytes[panel * LANES * matrix.row_bytes()..])
+            }
+            None => Span::default(),
+        };
+        cpu.pool.foresee(jobs[0].matrix.bytes.as_ptr() as usize, first, groups.len());
+    }
     cpu.pool.run(groups.len() * blocks, |task| {
         let (job, first) = groups[task % groups.len()];
         let job = &jobs[job];
