@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes fetched for each thread: with those of a second thread they fit its cache.
-const FETCHED: usize = 256 << 10;
+const FETCHED: usize = 512 << 10;
 /// Bytes fetched between two looks for work.
 const STEP: usize = 2 << 10;
 /// Products remembered; more than any model has.
