@@ -10,15 +10,19 @@ use std::time::Instant;
 use burn::tensor::{Device, Distribution, Tensor};
 use jielong_image::train::Comparison;
 use jielong_image::vq::{VqConfig, VqModel};
+use jielong_nn::conv::{Factors, set_training_factors};
 use jielong_nn::module::parameters;
 use jielong_nn::train::{AdamW, AdamWConfig, Average, Gradients, scalar};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "usage: train_speed CONFIG PIXELS BATCH";
+    let usage = "usage: train_speed CONFIG PIXELS BATCH [bf16]";
     let config = VqConfig::open(Path::new(&arguments.next().ok_or(usage)?))?;
     let size: usize = arguments.next().ok_or(usage)?.parse()?;
     let batch: usize = arguments.next().ok_or(usage)?.parse()?;
+    if arguments.next().is_some_and(|factors| factors == "bf16") {
+        set_training_factors(Factors::Bf16);
+    }
     let device = Device::flex().autodiff();
     let mut model = VqModel::new(&config, &device);
     let count: usize = parameters(&model).values().map(|shape| shape.iter().product::<usize>()).sum();

@@ -62,6 +62,7 @@ fn vq() -> QuantizerConfig {
 
 fn config(steps: u64) -> TrainingConfig {
     TrainingConfig {
+        factors: Default::default(),
         kind: Kind::ImageCodec,
         codec: PathBuf::new(),
         out: PathBuf::new(),

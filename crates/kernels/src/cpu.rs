@@ -25,6 +25,11 @@ impl Isa {
         [Self::Baseline, Self::Avx2, Self::Avx512, Self::Avx512Bf16].into_iter().filter(|isa| isa.is_there()).collect()
     }
 
+    /// The best that this processor has.
+    pub fn best() -> Self {
+        Self::available().into_iter().max().unwrap_or(Self::Baseline)
+    }
+
     #[cfg(target_arch = "x86_64")]
     fn is_there(self) -> bool {
         let avx2 =
@@ -74,8 +79,7 @@ pub struct Cpu {
 impl Cpu {
     /// `threads` threads, the calling one included, with the best instructions there are; 0: one for each physical core.
     pub fn new(threads: usize) -> Self {
-        let isa = Isa::available().into_iter().max().unwrap_or(Isa::Baseline);
-        Self { pool: Pool::new(if threads == 0 { default_threads() } else { threads }), isa }
+        Self { pool: Pool::new(if threads == 0 { default_threads() } else { threads }), isa: Isa::best() }
     }
 
     /// The same with other instructions; `None` if the processor does not have them.

@@ -28,7 +28,7 @@ mod shared;
 
 pub use attention::{Attention, CacheType, KvStore, UnknownCacheType, attend};
 pub use bandwidth::read_time;
-pub use conv::Conv2d;
+pub use conv::{Conv2d, Factors, Filter};
 pub use cpu::{Cpu, Isa, default_threads};
 pub use dtype::{Dtype, UnknownDtype};
 pub use group_norm::GroupNorm;

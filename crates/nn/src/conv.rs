@@ -1,7 +1,9 @@
 //! Convolutions over pictures, with gradients: kernels of our own on the CPU, Burn's elsewhere.
 //!
 //! Burn computes the gradient of a weight as a convolution whose kernel is the whole picture, once for each input channel;
-//! ours is one product of matrices for some pictures.
+//! ours is a product of pictures and gradients for all channels.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -11,7 +13,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
-use jielong_kernels::Conv2d;
+pub use jielong_kernels::Factors;
+use jielong_kernels::{Conv2d, Filter, Isa};
 use rayon::prelude::*;
 
 use crate::cpu::{Where, plain, tracked, values};
@@ -28,6 +31,19 @@ pub struct Sliding {
     pub padding: (usize, usize),
 }
 
+/// Whether convolutions in training multiply bf16 instead of f32, in the whole process.
+static BF16: AtomicBool = AtomicBool::new(false);
+
+/// In which type convolutions whose gradients are wanted multiply on the CPU, in the whole process, as
+/// `torch.set_float32_matmul_precision` sets it there. Sums stay f32, and so does everything outside training.
+pub fn set_training_factors(factors: Factors) {
+    BF16.store(factors == Factors::Bf16, Ordering::Relaxed);
+}
+
+fn training_factors() -> Factors {
+    if BF16.load(Ordering::Relaxed) { Factors::Bf16 } else { Factors::F32 }
+}
+
 /// `weight ∗ x + bias`: `[b, inputs, h, w]` and `[outputs, inputs, kernel, kernel]` → `[b, outputs, h', w']`
 #[must_use]
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, sliding: Sliding) -> Tensor<4> {
@@ -38,15 +54,16 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, sliding: Sliding
     match Where::of(&[x.device(), weight.device(), bias.device()], &[x.dtype(), weight.dtype(), bias.dtype()]) {
         Where::Cpu if kernel == across => {
             let [x, weight, bias] = [plain(x), plain(weight), plain(bias)];
-            Tensor::from_primitive::<Flex>(forward(shape, &x, &weight, &bias))
+            Tensor::from_primitive::<Flex>(forward(shape, Factors::F32, &x, &weight, &bias))
         }
         Where::Training if kernel == across => {
             let [x, weight, bias] = [tracked(x), tracked(weight), tracked(bias)];
             let nodes = [x.node(), weight.node(), bias.node()];
             let [x, weight, bias] = [x.into_primitive(), weight.into_primitive(), bias.into_primitive()];
-            let y = forward(shape, &x, &weight, &bias);
+            let factors = training_factors();
+            let y = forward(shape, factors, &x, &weight, &bias);
             let y = match Conv.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((shape, x, weight), y),
+                OpsKind::Tracked(prep) => prep.finish((shape, factors, x, weight), y),
                 OpsKind::UnTracked(prep) => prep.finish(y),
             };
             Tensor::from_primitive::<Autodiff<Flex>>(y)
@@ -62,17 +79,17 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, sliding: Sliding
 struct Conv;
 
 impl Backward<Flex, 3> for Conv {
-    type State = (Conv2d, FlexTensor, FlexTensor);
+    type State = (Conv2d, Factors, FlexTensor, FlexTensor);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let [x_node, weight_node, bias_node] = ops.parents;
-        let (shape, x, weight) = ops.state;
+        let (shape, factors, x, weight) = ops.state;
         let dy = grads.consume::<Flex>(&ops.node);
         if let Some(node) = x_node {
-            grads.register::<Flex>(node.id, input_gradient(shape, &weight, &dy));
+            grads.register::<Flex>(node.id, input_gradient(shape, factors, &weight, &dy));
         }
         if weight_node.is_some() || bias_node.is_some() {
-            let (dweight, dbias) = weight_gradient(shape, &x, &dy);
+            let (dweight, dbias) = weight_gradient(shape, factors, &x, &dy);
             if let Some(node) = weight_node {
                 grads.register::<Flex>(node.id, dweight);
             }
@@ -92,48 +109,49 @@ fn share(pictures: usize) -> usize {
     pictures.div_ceil(2 * rayon::current_num_threads()).max(1)
 }
 
-fn forward(shape: Conv2d, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
+fn forward(shape: Conv2d, factors: Factors, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
     let (x, weight, bias) = (values(x), values(weight), values(bias));
-    let ([before, after], [rows, columns]) = (shape.sizes(), shape.out());
-    let pictures = x.len() / before;
+    let [rows, columns] = shape.out();
+    let y = apply(&shape.forward(Isa::best(), factors, &weight), &x, Some(&bias), shape.sizes(), shape.outputs);
+    let pictures = x.len() / shape.sizes()[0];
+    tensor(y, [pictures, shape.outputs, rows, columns])
+}
+
+fn input_gradient(shape: Conv2d, factors: Factors, weight: &FlexTensor, dy: &FlexTensor) -> FlexTensor {
+    let (weight, dy) = (values(weight), values(dy));
+    let [before, after] = shape.sizes();
+    let dx = apply(&shape.backward(Isa::best(), factors, &weight), &dy, None, [after, before], shape.inputs);
+    tensor(dx, [dy.len() / after, shape.inputs, shape.height, shape.width])
+}
+
+/// A filter over pictures, on all threads: pictures of `before` values become such of `after`, in `channels` channels.
+fn apply(filter: &Filter, x: &[f32], bias: Option<&[f32]>, [before, after]: [usize; 2], channels: usize) -> Vec<f32> {
+    let (pictures, threads) = (x.len() / before, rayon::current_num_threads());
     let mut y = vec![0.0; pictures * after];
-    let threads = rayon::current_num_threads();
-    if pictures < threads && shape.outputs >= 2 * threads {
+    if pictures < threads {
         // Few pictures: some channels a thread.
-        let channels = shape.outputs.div_ceil(threads);
-        let (places, depth) = (rows * columns, shape.weights() / shape.outputs);
+        let part = channels.div_ceil(threads).next_multiple_of(Filter::BLOCK);
         for (x, y) in x.chunks_exact(before).zip(y.chunks_exact_mut(after)) {
-            y.par_chunks_mut(channels * places).enumerate().for_each(|(part, y)| {
-                let (first, count) = (part * channels, y.len() / places);
-                let weight = &weight[first * depth..][..count * depth];
-                Conv2d { outputs: count, ..shape }.forward(x, weight, &bias[first..first + count], y);
+            y.par_chunks_mut(part * (after / channels)).enumerate().for_each(|(index, y)| {
+                let range = index * part..channels.min((index + 1) * part);
+                filter.apply(x, bias.map(|bias| &bias[range.clone()]), range, y);
             });
         }
     } else {
         let share = share(pictures);
         let parts = x.par_chunks(share * before).zip(y.par_chunks_mut(share * after));
-        parts.for_each(|(x, y)| shape.forward(x, &weight, &bias, y));
+        parts.for_each(|(x, y)| filter.apply(x, bias, 0..channels, y));
     }
-    tensor(y, [pictures, shape.outputs, rows, columns])
+    y
 }
 
-fn input_gradient(shape: Conv2d, weight: &FlexTensor, dy: &FlexTensor) -> FlexTensor {
-    let (weight, dy) = (values(weight), values(dy));
-    let [before, after] = shape.sizes();
-    let pictures = dy.len() / after;
-    let (mut dx, share) = (vec![0.0; pictures * before], share(pictures));
-    let parts = dx.par_chunks_mut(share * before).zip(dy.par_chunks(share * after));
-    parts.for_each(|(dx, dy)| shape.input_gradient(&weight, dy, dx));
-    tensor(dx, [pictures, shape.inputs, shape.height, shape.width])
-}
-
-fn weight_gradient(shape: Conv2d, x: &FlexTensor, dy: &FlexTensor) -> (FlexTensor, FlexTensor) {
+fn weight_gradient(shape: Conv2d, factors: Factors, x: &FlexTensor, dy: &FlexTensor) -> (FlexTensor, FlexTensor) {
     let (x, dy) = (values(x), values(dy));
     let [before, after] = shape.sizes();
     let share = (x.len() / before).div_ceil(PARTS).max(1);
     let parts = x.par_chunks(share * before).zip(dy.par_chunks(share * after)).map(|(x, dy)| {
         let mut sums = (vec![0.0; shape.weights()], vec![0.0; shape.outputs]);
-        shape.weight_gradient(x, dy, &mut sums.0, &mut sums.1);
+        shape.weight_gradient(Isa::best(), factors, x, dy, &mut sums.0, &mut sums.1);
         sums
     });
     let parts: Vec<_> = parts.collect();

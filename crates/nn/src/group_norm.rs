@@ -85,13 +85,9 @@ impl Backward<Flex, 3> for Norm {
     }
 }
 
-fn isa() -> Isa {
-    Isa::available().into_iter().max().unwrap_or(Isa::Baseline)
-}
-
 fn forward(norm: GroupNorm, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
     let shape = x.layout().shape().clone();
-    let (x, weight, bias, isa) = (values(x), values(weight), values(bias), isa());
+    let (x, weight, bias, isa) = (values(x), values(weight), values(bias), Isa::best());
     let mut y = vec![0.0; x.len()];
     let size = norm.channels * norm.places;
     let parts = x.par_chunks(size).zip(y.par_chunks_mut(size));
@@ -101,7 +97,7 @@ fn forward(norm: GroupNorm, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTens
 
 fn backward(norm: GroupNorm, [x, weight, bias]: [&FlexTensor; 3], dy: &FlexTensor) -> [FlexTensor; 3] {
     let shape = x.layout().shape().clone();
-    let (x, weight, bias, dy, isa) = (values(x), values(weight), values(bias), values(dy), isa());
+    let (x, weight, bias, dy, isa) = (values(x), values(weight), values(bias), values(dy), Isa::best());
     let (size, channels) = (norm.channels * norm.places, norm.channels);
     let mut dx = vec![0.0; x.len()];
     let parts = x.par_chunks(size).zip(dy.par_chunks(size)).zip(dx.par_chunks_mut(size));

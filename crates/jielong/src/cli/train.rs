@@ -11,6 +11,7 @@ use jielong::data::{Pictures, Split};
 use jielong_image::plot::{Curve, lines};
 use jielong_image::train::{CodecTask, Files, TrainingConfig};
 use jielong_image::vq::VqConfig;
+use jielong_nn::conv::set_training_factors;
 use jielong_nn::device::DeviceChoice;
 use jielong_nn::train::{End, Event, Numbers, Plan, latest, read_table, run as train};
 use serde_json::{Value, json};
@@ -54,6 +55,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
     let found = Files { train: of(Split::Train), held_out: of(Split::HeldOut) };
     let (train_count, held_out) = (found.train.len(), found.held_out.len());
     let (plan, recipe) = (config.plan.clone(), recipe(&config, &codec)?);
+    set_training_factors(config.factors.into());
     let mut task = CodecTask::new(config, codec.clone(), found, &device)?;
     let mut report = Report::new(global, args.json, &out);
     report.note(&format!(

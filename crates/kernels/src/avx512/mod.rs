@@ -8,6 +8,7 @@
 #![allow(unsafe_code, unsafe_op_in_unsafe_fn)]
 
 mod blocks;
+pub(crate) mod conv;
 pub(crate) mod inputs;
 mod plain;
 pub(crate) mod turn;

@@ -217,7 +217,7 @@ unsafe fn step<P: Plain, const C: usize>(
 /// The totals of four times sixteen sums: halves are added until one is left.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn totals(sums: [__m512; ROWS]) -> __m128 {
+pub(super) fn totals(sums: [__m512; ROWS]) -> __m128 {
     let halves = |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
     let (ab, cd) = (halves(sums[0], sums[1]), halves(sums[2], sums[3])); // eight of a, eight of b
     let all = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd)); // four of each
