@@ -1,16 +1,21 @@
 //! Speed of convolutions and their gradients on one thread, in GFLOP/s, the best of some.
 //!
 //! ```text
-//! cargo run --release -p jielong-kernels --example conv_speed
+//! cargo run --release -p jielong-kernels --example conv_speed [-- bf16]
 //! ```
 
 use std::time::Instant;
 
-use jielong_kernels::Conv2d;
+use jielong_kernels::{Conv2d, Factors, Isa};
 
 fn main() {
+    let isa = Isa::best();
+    let factors = if std::env::args().any(|argument| argument == "bf16") { Factors::Bf16 } else { Factors::F32 };
     println!("channels    places  kernel  forward  input  weight");
     for (inputs, outputs, side, kernel, pictures) in [
+        (128, 128, 256, 3, 1),
+        (512, 512, 16, 3, 1),
+        (128, 128, 16, 3, 8),
         (48, 72, 32, 3, 4),
         (72, 72, 32, 3, 4),
         (144, 144, 32, 3, 4),
@@ -37,9 +42,9 @@ fn main() {
             }
             flops / seconds / 1e9
         };
-        let forward = best(&mut || conv.forward(&x, &weight, &bias, &mut y));
-        let input = best(&mut || conv.input_gradient(&weight, &dy, &mut dx));
-        let of_weight = best(&mut || conv.weight_gradient(&x, &dy, &mut dweight, &mut dbias));
+        let forward = best(&mut || conv.forward(isa, factors, &weight).apply(&x, Some(&bias), 0..outputs, &mut y));
+        let input = best(&mut || conv.backward(isa, factors, &weight).apply(&dy, None, 0..inputs, &mut dx));
+        let of_weight = best(&mut || conv.weight_gradient(isa, factors, &x, &dy, &mut dweight, &mut dbias));
         println!("{inputs:4}→{outputs:<4} {side:3}×{side:<3} {kernel:5} {forward:9.1} {input:8.1} {of_weight:7.1}");
     }
 }

@@ -89,9 +89,13 @@ fn forward(norm: GroupNorm, x: &FlexTensor, weight: &FlexTensor, bias: &FlexTens
     let shape = x.layout().shape().clone();
     let (x, weight, bias, isa) = (values(x), values(weight), values(bias), Isa::best());
     let mut y = vec![0.0; x.len()];
-    let size = norm.channels * norm.places;
-    let parts = x.par_chunks(size).zip(y.par_chunks_mut(size));
-    parts.for_each(|(x, y)| norm.forward(isa, x, &weight, &bias, y));
+    // Each group of each picture is a task: one picture alone is shared out as well.
+    let channels = norm.channels / norm.groups;
+    let (group, size) = (GroupNorm { channels, groups: 1, ..norm }, channels * norm.places);
+    x.par_chunks(size).zip(y.par_chunks_mut(size)).enumerate().for_each(|(index, (x, y))| {
+        let first = index % norm.groups * channels;
+        group.forward(isa, x, &weight[first..][..channels], &bias[first..][..channels], y);
+    });
     FlexTensor::from_data(TensorData::new(y, shape))
 }
 

@@ -7,6 +7,7 @@ pub mod device;
 pub mod group_norm;
 pub mod load;
 pub mod module;
+pub mod picture;
 pub mod train;
 pub mod weights;
 pub mod write;

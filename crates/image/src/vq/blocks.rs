@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 use jielong_nn::conv::{Sliding, conv2d};
 use jielong_nn::group_norm::{Then, group_norm};
 use jielong_nn::module::{constant, uniform};
+use jielong_nn::picture::{doubled, sum};
 
 use super::config::VqConfig;
 
@@ -104,8 +105,8 @@ impl ResBlock {
         let y = self.conv1.forward(self.norm1.forward(x.clone(), Then::Silu));
         let y = self.conv2.forward(self.norm2.forward(y, Then::Silu));
         match &self.nin_shortcut {
-            Some(conv) => conv.forward(x) + y,
-            None => x + y,
+            Some(conv) => sum(y, conv.forward(x)),
+            None => sum(y, x),
         }
     }
 }
@@ -138,7 +139,7 @@ impl AttnBlock {
             softmax(q.matmul(k.clone()), 2).matmul(v.clone())
         });
         let y = Tensor::cat(rows.collect(), 1).swap_dims(1, 2).reshape([b, c, h, w]);
-        x + self.proj_out.forward(y)
+        sum(self.proj_out.forward(y), x)
     }
 }
 
@@ -172,9 +173,7 @@ impl Upsample {
     }
 
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [b, c, h, w] = x.dims();
-        let x = x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, 2, w, 2]).reshape([b, c, 2 * h, 2 * w]);
-        self.conv.forward(x)
+        self.conv.forward(doubled(x))
     }
 }
 

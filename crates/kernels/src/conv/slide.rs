@@ -64,7 +64,7 @@ impl Axis {
         let from = before.saturating_sub(remainder).div_ceil(stride);
         let end = (size + before).saturating_sub(remainder).div_ceil(stride);
         let indices = || (remainder..kernel).step_by(stride);
-        let lead = indices().last().map_or(0, |index| index / stride).saturating_sub(from);
+        let lead = indices().next_back().map_or(0, |index| index / stride).saturating_sub(from);
         let taps = indices().map(|index| AxisTap { plane: 0, offset: from + lead - index / stride, index }).collect();
         Self {
             size: results,
