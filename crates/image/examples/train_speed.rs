@@ -10,11 +10,13 @@ use std::time::Instant;
 use burn::tensor::{Device, Distribution, Tensor};
 use jielong_image::train::Comparison;
 use jielong_image::vq::{VqConfig, VqModel};
+use jielong_kernels::keep_memory;
 use jielong_nn::conv::{Factors, set_training_factors};
 use jielong_nn::module::parameters;
 use jielong_nn::train::{AdamW, AdamWConfig, Average, Gradients, scalar};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    keep_memory();
     let mut arguments = std::env::args().skip(1);
     let usage = "usage: train_speed CONFIG PIXELS BATCH [bf16]";
     let config = VqConfig::open(Path::new(&arguments.next().ok_or(usage)?))?;

@@ -12,8 +12,10 @@ use burn::tensor::Device;
 use jielong_core::{Codec, CodecError};
 use jielong_image::picture::Picture;
 use jielong_image::vq::{VqCodec, VqConfig, VqModel};
+use jielong_kernels::keep_memory;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    keep_memory();
     let mut arguments = std::env::args().skip(1);
     let usage = "usage: vq_speed CONFIG PIXELS [FOLDER]";
     let config = VqConfig::open(Path::new(&arguments.next().ok_or(usage)?))?;

@@ -6,6 +6,7 @@
 
 #![allow(clippy::needless_range_loop)]
 
+mod allocator;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -26,6 +27,7 @@ mod quant;
 mod quantize;
 mod shared;
 
+pub use allocator::keep_memory;
 pub use attention::{Attention, CacheType, KvStore, UnknownCacheType, attend};
 pub use bandwidth::read_time;
 pub use conv::{Conv2d, Factors, Filter};

@@ -11,6 +11,7 @@ use jielong_image::picture::{Picture, Reading};
 use jielong_image::plot::bars;
 use jielong_image::train::{ScoreError, compare, grid, score, whole};
 use jielong_image::vq::VqCodec;
+use jielong_kernels::keep_memory;
 use jielong_nn::device::DeviceChoice;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -135,6 +136,7 @@ struct Coded {
 }
 
 pub fn run(args: Args, global: &Global) -> Result<()> {
+    keep_memory();
     match args.command {
         Command::Encode { codec, picture, out, size } => encode(&codec, &picture, out.as_deref(), size),
         Command::Decode { codec, codes, out } => decode(&codec, &codes, &out),

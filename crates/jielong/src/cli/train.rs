@@ -11,6 +11,7 @@ use jielong::data::{Pictures, Split};
 use jielong_image::plot::{Curve, lines};
 use jielong_image::train::{CodecTask, Files, TrainingConfig};
 use jielong_image::vq::VqConfig;
+use jielong_kernels::keep_memory;
 use jielong_nn::conv::set_training_factors;
 use jielong_nn::device::DeviceChoice;
 use jielong_nn::train::{End, Event, Numbers, Plan, latest, read_table, run as train};
@@ -42,6 +43,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, global: &Global) -> Result<()> {
+    keep_memory();
     let mut config = TrainingConfig::open(&args.recipe)?;
     if let Some(steps) = args.steps {
         config.plan.steps = steps;
