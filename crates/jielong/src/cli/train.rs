@@ -23,7 +23,7 @@ use super::{Global, files, interrupt, output, progress};
 #[derive(ClapArgs)]
 #[command(after_help = "Examples:\n  jielong data fetch emoji\n  jielong train configs/train/image-codec.toml\n\n\
     The folder of the run holds its checkpoints, loss.csv and scores.csv with their plots, samples of held-out pictures\n\
-    above their reconstructions, and in the end the codec: config.toml and model.safetensors.")]
+    above their reconstructions, and in the end `codec`, a folder with config.toml and model.safetensors.")]
 pub struct Args {
     /// What is trained, how and on what: see configs/train
     #[arg(value_name = "CONFIG")]
