@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         // Whoever read our output has gone: there is nobody to tell.
         Err(error) if cli::output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", cli::output::explained(&error));
             ExitCode::FAILURE
         }
     }

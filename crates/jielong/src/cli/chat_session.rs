@@ -12,7 +12,7 @@ use rustyline::error::ReadlineError;
 use serde_json::json;
 
 use super::chat::{View, answer, filled, load, print_prompt};
-use super::{Global, files, sampling};
+use super::{Global, files, output, sampling};
 
 const HELP: &str = "\
 /system [TEXT]     show, set or (with -) remove the system prompt; {model} and {date} are filled in
@@ -70,7 +70,7 @@ impl<'a> Chat<'a> {
                     match self.line(line.trim()) {
                         Ok(Next::Go) => {}
                         Ok(Next::Leave) => break,
-                        Err(error) => eprintln!("error: {error:#}"),
+                        Err(error) => eprintln!("error: {}", output::explained(&error)),
                     }
                 }
                 Err(ReadlineError::Interrupted) => eprintln!("(exit or Ctrl-D ends)"),

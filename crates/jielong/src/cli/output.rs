@@ -22,6 +22,14 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// An error with its causes, each said once: many texts end with their cause already.
+pub fn explained(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}
+
 /// Standard output.
 pub struct Output(io::Stdout);
 
@@ -94,5 +102,18 @@ pub fn bytes(n: u64) -> String {
         1024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
         1_048_576..1_073_741_824 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
         _ => format!("{:.2} GiB", n as f64 / 1_073_741_824.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let cause = || io::Error::other("no such file");
+        let error = anyhow::Error::new(cause()).context("a.toml: no such file").context("codec");
+        assert_eq!(explained(&error), "codec: a.toml: no such file");
+        assert_eq!(explained(&anyhow::Error::new(cause()).context("a.toml")), "a.toml: no such file");
     }
 }
