@@ -41,7 +41,8 @@ impl Product for f32 {
     fn filter(isa: Isa, planes: &Planes<Self>, weights: &[[Self; OUTPUTS]], out: &mut Vec<f32>) {
         let len = checked(planes, weights.len(), out);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY, of all calls: an `Isa` above the baseline is there only if the processor has it; the sizes were checked.
+        // SAFETY, of all calls: an `Isa` above the baseline is there only if the processor has it; the sizes were checked. The
+        // kernels of AVX-512 are compiled for BF16 too, but for values of f32 no such instruction is in them.
         #[allow(unsafe_code)]
         match isa {
             Isa::Avx512 | Isa::Avx512Bf16 => {
@@ -124,7 +125,8 @@ pub(super) fn correlate<C: Correlated>(isa: Isa, x: &Planes<C>, y: &[C], sums: &
 impl Correlated for f32 {
     fn sums(isa: Isa, x: &Planes<Self>, y: &[Self], sums: &mut [[f32; OUTPUTS]]) {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY, of all calls: an `Isa` above the baseline is there only if the processor has it; the sizes were checked.
+        // SAFETY, of all calls: an `Isa` above the baseline is there only if the processor has it; the sizes were checked. The
+        // kernels of AVX-512 are compiled for BF16 too, but for values of f32 no such instruction is in them.
         #[allow(unsafe_code)]
         match isa {
             Isa::Avx512 | Isa::Avx512Bf16 => {
