@@ -8,8 +8,9 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Distribution, Gradients, Int, Tensor};
 use jielong_core::{Codec, CodecError, Codes};
 use jielong_image::picture::Picture;
-use jielong_image::vq::{QuantizerConfig, VqCodec, VqConfig, VqModel};
+use jielong_image::vq::{VqCodec, VqConfig, VqModel};
 use jielong_nn::module::parameters;
+use jielong_nn::quantizer::QuantizerConfig;
 use jielong_nn::weights::Weights;
 use proptest::prelude::*;
 
@@ -70,12 +71,12 @@ fn a_stem_makes_patches_larger_and_every_pixel_is_seen() {
     let model = VqModel::new(&config, &device);
     assert_eq!(parameters(&model)["encoder.conv_in.weight"], [4, 48, 3, 3]);
     let x = Tensor::<4>::random([1, 3, 32, 48], Distribution::Uniform(-1.0, 1.0), &device);
-    let before = model.quantize(x.clone()).inputs;
+    let before = model.quantize(x.clone()).0.inputs;
     assert_eq!(model.decode(model.encode(x.clone())).dims(), [1, 3, 32, 48]);
     for (y, column) in [(0, 0), (31, 47), (17, 2), (9, 30)] {
         let changed =
             x.clone().slice_assign([0..1, 1..2, y..y + 1, column..column + 1], Tensor::zeros([1; 4], &device));
-        let after = model.quantize(changed).inputs;
+        let after = model.quantize(changed).0.inputs;
         assert!((after - before.clone()).abs().max().into_scalar::<f32>() > 0.0, "{y}, {column}");
     }
     let error = VqConfig { stem: 0, ..small() }.check().unwrap_err().to_string();
@@ -88,11 +89,11 @@ fn codes_can_begin_again_as_other_vectors() {
     let config = small();
     let model = VqModel::new(&config, &device);
     let x = Tensor::<4>::random([1, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
-    let inputs = model.quantize(x.clone()).inputs;
+    let inputs = model.quantize(x.clone()).0.inputs;
     assert_eq!(inputs.dims(), [4, 4]);
     let codes = Tensor::<1, Int>::from_data([3, 30, 7, 8], &device);
     let model = model.with_vectors(codes, inputs.without_autodiff());
-    let found = model.quantize(x);
+    let (found, _) = model.quantize(x);
     assert_eq!(found.codes.into_data().iter::<i64>().collect::<Vec<_>>(), [3, 30, 7, 8]);
     assert!(found.commitment_loss.clone().into_scalar::<f32>() < 1e-10);
     found.codebook_loss.backward();

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, FloatDType, Gradients, Int, Tensor, TensorData};
-use jielong_image::vq::{QuantizerConfig, VqConfig, VqModel};
+use jielong_image::vq::{VqConfig, VqModel};
 use jielong_kernels::Rows;
 use jielong_nn::load;
+use jielong_nn::quantizer::QuantizerConfig;
 use jielong_nn::weights::Weights;
 
 const TOLERANCE: f32 = 1e-3;
@@ -41,9 +42,12 @@ fn compare(model: &VqModel, oracle: &Weights, part: &str, names: [&str; 2]) {
     let device = Device::flex();
     let at = |name: &str| format!("{part}.{name}");
     let (expected, shape) = codes(oracle, &at(names[0]));
-    let whole = model.forward(floats::<4>(oracle, &at("input"), &device));
-    let found: Vec<i64> = whole.quantized.codes.clone().into_data().iter::<i64>().collect();
-    assert_eq!((found, whole.quantized.codes.dims()), (expected.clone(), shape), "{part}");
+    let input = floats::<4>(oracle, &at("input"), &device);
+    let codes = model.encode(input.clone());
+    let shape_found = codes.dims();
+    let found: Vec<i64> = codes.into_data().iter::<i64>().collect();
+    assert_eq!((found, shape_found), (expected.clone(), shape), "{part}");
+    let whole = model.forward(input);
     let stored = Tensor::<3, Int>::from_data(TensorData::new(expected, shape), &device);
     for (pixels, name) in [(whole.pixels, "decoded"), (model.decode(stored), names[1])] {
         let error = worst(pixels, floats::<4>(oracle, &at(name), &device));

@@ -11,7 +11,7 @@ use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
 pub use jielong_kernels::Factors;
 use jielong_kernels::{Conv2d, Filter, Isa};
@@ -34,7 +34,7 @@ pub struct Sliding {
 /// Whether convolutions in training multiply bf16 instead of f32, in the whole process.
 static BF16: AtomicBool = AtomicBool::new(false);
 
-/// In which type convolutions whose gradients are wanted multiply on the CPU, in the whole process, as
+/// In which type convolutions whose gradients are wanted multiply, in the whole process, as
 /// `torch.set_float32_matmul_precision` sets it there. Sums stay f32, and so does everything outside training.
 pub fn set_training_factors(factors: Factors) {
     BF16.store(factors == Factors::Bf16, Ordering::Relaxed);
@@ -70,7 +70,14 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, sliding: Sliding
         }
         _ => {
             let options = ConvOptions::new_with_padding([stride; 2], [padding; 2], [1; 2], 1);
-            burn::tensor::module::conv2d(x, weight, Some(bias), options)
+            let (gradients, dtype) = (x.is_autodiff() || weight.is_autodiff(), x.dtype());
+            if gradients && training_factors() == Factors::Bf16 {
+                let [x, weight] = [x, weight].map(|tensor| tensor.cast(FloatDType::BF16));
+                let y = burn::tensor::module::conv2d(x, weight, None, options);
+                y.cast(dtype) + bias.reshape([1, outputs, 1, 1])
+            } else {
+                burn::tensor::module::conv2d(x, weight, Some(bias), options)
+            }
         }
     }
 }

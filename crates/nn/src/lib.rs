@@ -8,6 +8,7 @@ pub mod group_norm;
 pub mod load;
 pub mod module;
 pub mod picture;
+pub mod quantizer;
 pub mod train;
 pub mod weights;
 pub mod write;

@@ -4,7 +4,7 @@
 //! nothing. So a module whose fields are named as in a published checkpoint reads and writes that checkpoint. New parameters
 //! are lazy: a module that is loaded, counted or listed never makes its random weights.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,27 +72,64 @@ pub fn parameters<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
 /// The module with the weights of a file. Names that `unused` knows may be in the file besides.
 ///
 /// # Errors
-/// [`ModuleError::Mismatch`] with all that is wrong, before anything is read; [`ModuleError::Weights`].
+/// As [`load_as`].
 pub fn load<M: Module>(module: M, weights: &Weights, unused: impl Fn(&str) -> bool) -> Result<M, ModuleError> {
+    load_as(module, weights, str::to_owned, unused)
+}
+
+/// As [`load`], from a file that calls the parameters by other names, those that `stored` gives. Where it keeps a parameter
+/// `w` as `w_g` and `w_v`, a length and a direction (Salimans & Kingma 2016, *Weight normalization*, over all dimensions but
+/// the first), it becomes one.
+///
+/// # Errors
+/// [`ModuleError::Mismatch`] with all that is wrong, before anything is read; [`ModuleError::Weights`].
+pub fn load_as<M: Module>(
+    module: M,
+    weights: &Weights,
+    stored: impl Fn(&str) -> String,
+    unused: impl Fn(&str) -> bool,
+) -> Result<M, ModuleError> {
     let parameters = parameters(&module);
     let mut problems = Vec::new();
-    for (name, shape) in &parameters {
-        match weights.get(name) {
-            None => problems.push(format!("`{name}` {shape:?} is missing")),
-            Some(view) if view.shape() != shape => {
-                problems.push(format!("`{name}` is {:?}, expected {shape:?}", view.shape()));
-            }
-            Some(view) => problems.extend(view.weights().err().map(|error| error.to_string())),
+    let mut places = BTreeMap::new();
+    let mut used = HashSet::new();
+    let mut check = |name: &str, shape: &[usize]| match weights.get(name) {
+        None => problems.push(format!("`{name}` {shape:?} is missing")),
+        Some(view) if view.shape() != shape => {
+            problems.push(format!("`{name}` is {:?}, expected {shape:?}", view.shape()));
         }
+        Some(view) => problems.extend(view.weights().err().map(|error| error.to_string())),
+    };
+    for (name, shape) in &parameters {
+        let at = stored(name);
+        let [length, direction] = [format!("{at}_g"), format!("{at}_v")];
+        let place = if weights.get(&at).is_none() && weights.get(&direction).is_some() {
+            let lengths: Vec<usize> = shape.iter().enumerate().map(|(dim, &n)| if dim == 0 { n } else { 1 }).collect();
+            check(&length, &lengths);
+            check(&direction, shape);
+            used.extend([length.clone(), direction.clone()]);
+            Place::Normalized { length, direction }
+        } else {
+            check(&at, shape);
+            used.insert(at.clone());
+            Place::Whole(at)
+        };
+        places.insert(name.clone(), place);
     }
-    let extra = weights.names().filter(|name| !parameters.contains_key(*name) && !unused(name));
+    let extra = weights.names().filter(|name| !used.contains(*name) && !unused(name));
     problems.extend(extra.map(|name| format!("`{name}` is not part of a model with this config")));
     if !problems.is_empty() {
         return Err(ModuleError::Mismatch { problems });
     }
-    let mut loader = Loader { names: Names::default(), weights, error: None };
+    let mut loader = Loader { names: Names::default(), weights, places, error: None };
     let module = module.map(&mut loader);
     loader.error.map_or(Ok(module), |error| Err(error.into()))
+}
+
+/// Where a file keeps a parameter.
+enum Place {
+    Whole(String),
+    Normalized { length: String, direction: String },
 }
 
 /// Writes all parameters as f32 to a safetensors file: to a new file, which then takes the place of the old one.
@@ -182,7 +219,33 @@ impl ModuleVisitor for List {
 struct Loader<'a> {
     names: Names,
     weights: &'a Weights,
+    places: BTreeMap<String, Place>,
     error: Option<WeightsError>,
+}
+
+impl Loader<'_> {
+    /// The value of a parameter, if the file has it.
+    fn value<const D: usize>(&self, name: &str, device: &Device) -> Option<Result<Tensor<D>, WeightsError>> {
+        let read = |name: &str| self.weights.get(name);
+        match self.places.get(name)? {
+            Place::Whole(at) => {
+                let view = read(at)?;
+                Some(load::tensor(view, 0..view.shape()[0], Rows::AsStored, device, FloatDType::F32))
+            }
+            Place::Normalized { length, direction } => {
+                let (length, direction) = (read(length)?, read(direction)?);
+                let (Ok(lengths), Ok(mut values)) = (length.to_f32(), direction.to_f32()) else {
+                    return Some(Err(length.to_f32().and(direction.to_f32()).err()?));
+                };
+                let row = (values.len() / lengths.len().max(1)).max(1);
+                for (row, length) in values.chunks_exact_mut(row).zip(lengths) {
+                    let norm = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32;
+                    row.iter_mut().for_each(|v| *v *= length / norm);
+                }
+                Some(Ok(Tensor::from_data(TensorData::new(values, direction.shape().to_vec()), device)))
+            }
+        }
+    }
 }
 
 impl ModuleMapper for Loader<'_> {
@@ -195,14 +258,17 @@ impl ModuleMapper for Loader<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(view) = self.weights.get(&self.names.path()).filter(|_| self.error.is_none()) else { return param };
+        if self.error.is_some() {
+            return param;
+        }
         let device = param.lazy_device();
-        match load::tensor(view, 0..view.shape()[0], Rows::AsStored, &device, FloatDType::F32) {
-            Ok(tensor) => {
+        match self.value(&self.names.path(), &device) {
+            None => param,
+            Some(Ok(tensor)) => {
                 let id = param.id;
                 param.transform_for_load(tensor, id)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 self.error = Some(error);
                 param
             }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use jielong_nn::module::{self, ModuleError, parameters};
+use jielong_nn::quantizer::QuantizerConfig;
 use jielong_nn::train::{AdamW, Average, Gradients, Item, Numbers, Random, Step, Task, TaskError, scalar};
 use jielong_nn::weights::Weights as Stored;
 use rayon::prelude::*;
@@ -16,7 +17,7 @@ use super::loss::Comparison;
 use super::score::{Score, ScoreError, grid, score};
 use super::upkeep::Usage;
 use crate::picture::{Picture, Reading};
-use crate::vq::{QuantizerConfig, VqCodec, VqConfig, VqModel, pixels};
+use crate::vq::{VqCodec, VqConfig, VqModel, pixels};
 
 /// Vectors of a batch that unused codes may begin again as.
 const REMEMBERED: usize = 4096;

@@ -2,12 +2,12 @@
 //!
 //! The keys are those of LlamaGen (Sun et al. 2024), whose VQ-16 is one value of [`VqConfig`].
 
+use jielong_nn::quantizer::{QuantizerConfig, QuantizerError};
 use serde::{Deserialize, Serialize};
 
 /// Sizes beyond these are no codec.
 const WIDEST: usize = 1 << 14;
 const WIDEST_STEM: usize = 16;
-const MOST_CODES: usize = 1 << 24;
 const MOST_LEVELS: usize = 8;
 const MOST_BLOCKS: usize = 64;
 
@@ -45,26 +45,6 @@ fn is_one(n: &usize) -> bool {
     *n == 1
 }
 
-/// Shape of a quantiser.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum QuantizerConfig {
-    /// The nearest of a book of learned vectors (van den Oord et al. 2017).
-    Vq {
-        /// Vectors of the book.
-        codebook_size: usize,
-        /// Width of a vector.
-        codebook_embed_dim: usize,
-        /// Vectors are compared at length one (Yu et al. 2021).
-        codebook_l2_norm: bool,
-    },
-    /// Each number rounded to one of a few levels (Mentzer et al. 2023).
-    Fsq {
-        /// Levels of each number.
-        levels: Vec<usize>,
-    },
-}
-
 /// What a config says that cannot be.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -81,6 +61,9 @@ pub enum ConfigError {
         /// What is expected.
         expected: String,
     },
+    /// A quantiser that cannot be.
+    #[error(transparent)]
+    Quantizer(#[from] QuantizerError),
 }
 
 impl VqConfig {
@@ -126,48 +109,12 @@ impl VqConfig {
         if !self.norm_eps.is_finite() || self.norm_eps <= 0.0 {
             return Err(value("norm_eps", self.norm_eps.to_string(), "a number above 0 is expected".into()));
         }
-        self.quantizer.check()
+        Ok(self.quantizer.check()?)
     }
 
     /// Pixels of a patch in each direction: what one code stands for.
     pub fn patch(&self) -> usize {
         self.stem << (self.encoder_ch_mult.len() - 1)
-    }
-}
-
-impl QuantizerConfig {
-    fn check(&self) -> Result<(), ConfigError> {
-        match self {
-            Self::Vq { codebook_size, codebook_embed_dim, .. } => {
-                within("codebook_size", *codebook_size, MOST_CODES)?;
-                within("codebook_embed_dim", *codebook_embed_dim, WIDEST)
-            }
-            Self::Fsq { levels } => {
-                let codes =
-                    levels.iter().try_fold(1usize, |codes, &n| codes.checked_mul(n).filter(|&c| c <= MOST_CODES));
-                if levels.is_empty() || levels.iter().any(|&n| n < 2) || codes.is_none() {
-                    let expected = format!("numbers from 2 on are expected, whose product is at most {MOST_CODES}");
-                    return Err(value("levels", format!("{levels:?}"), expected));
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// How many codes there are.
-    pub fn codes(&self) -> usize {
-        match self {
-            Self::Vq { codebook_size, .. } => *codebook_size,
-            Self::Fsq { levels } => levels.iter().product(),
-        }
-    }
-
-    /// Width of a vector that becomes a code.
-    pub fn width(&self) -> usize {
-        match self {
-            Self::Vq { codebook_embed_dim, .. } => *codebook_embed_dim,
-            Self::Fsq { levels } => levels.len(),
-        }
     }
 }
 

@@ -13,17 +13,15 @@ mod levels;
 mod load;
 mod model;
 pub(crate) mod pixels;
-mod quantizer;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use jielong_core::{Codec, CodecError, Codes};
 
 use crate::picture::Picture;
 
-pub use config::{ConfigError, QuantizerConfig, VqConfig};
+pub use config::{ConfigError, VqConfig};
 pub use load::LoadError;
 pub use model::{Reconstruction, VqModel};
-pub use quantizer::Quantized;
 
 /// Most patches of a picture: 2048×2048 pixels with patches of 16. Memory grows with them, 128 numbers for each pixel.
 const MOST: usize = 1 << 14;

@@ -2,12 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use jielong_nn::quantizer::{Quantized, Quantizer};
 
 use super::blocks::Conv;
 use super::config::VqConfig;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
-use super::quantizer::{Quantized, Quantizer};
 
 /// The codec's network. Fields are named as in LlamaGen's state dict.
 #[derive(Module, Debug)]
@@ -45,26 +45,32 @@ impl VqModel {
     /// Pixels in -1..1, `[b, 3, h, w]` of whole patches, through the codes and back.
     #[must_use]
     pub fn forward(&self, pixels: Tensor<4>) -> Reconstruction {
-        let quantized = self.quantize(pixels);
-        Reconstruction { pixels: self.expand(quantized.vectors.clone()), quantized }
+        let (quantized, grid) = self.quantize(pixels);
+        Reconstruction { pixels: self.expand(quantized.vectors.clone(), grid), quantized }
     }
 
-    /// The first half of [`forward`](Self::forward).
+    /// The first half of [`forward`](Self::forward): codes, row after row of picture after picture, and how many pictures,
+    /// rows and columns these are.
     #[must_use]
-    pub fn quantize(&self, pixels: Tensor<4>) -> Quantized {
-        self.quantize.forward(self.quant_conv.forward(self.encoder.forward(pixels)))
+    pub fn quantize(&self, pixels: Tensor<4>) -> (Quantized, [usize; 3]) {
+        let z = self.quant_conv.forward(self.encoder.forward(pixels));
+        let [b, width, rows, columns] = z.dims();
+        let flat = z.permute([0, 2, 3, 1]).reshape([b * rows * columns, width]);
+        (self.quantize.forward(flat), [b, rows, columns])
     }
 
     /// Codes of pixels in -1..1: `[b, 3, h, w]` → `[b, h / patch, w / patch]`
     #[must_use]
     pub fn encode(&self, pixels: Tensor<4>) -> Tensor<3, Int> {
-        self.quantize(pixels).codes
+        let (quantized, grid) = self.quantize(pixels);
+        quantized.codes.reshape(grid)
     }
 
     /// Pixels, near -1..1, of codes of the book: `[b, rows, columns]` → `[b, 3, rows · patch, columns · patch]`
     #[must_use]
     pub fn decode(&self, codes: Tensor<3, Int>) -> Tensor<4> {
-        self.expand(self.quantize.vectors(codes))
+        let grid = codes.dims();
+        self.expand(self.quantize.vectors(codes.flatten(0, 2)), grid)
     }
 
     /// The model with other vectors, `[n, width]`, for these codes of a learned book; without one it stays.
@@ -74,7 +80,10 @@ impl VqModel {
         self
     }
 
-    fn expand(&self, vectors: Tensor<4>) -> Tensor<4> {
-        self.decoder.forward(self.post_quant_conv.forward(vectors))
+    /// Pixels of vectors `[b · rows · columns, width]`.
+    fn expand(&self, vectors: Tensor<2>, [b, rows, columns]: [usize; 3]) -> Tensor<4> {
+        let [_, width] = vectors.dims();
+        let z = vectors.reshape([b, rows, columns, width]).permute([0, 3, 1, 2]);
+        self.decoder.forward(self.post_quant_conv.forward(z))
     }
 }
