@@ -1,0 +1,284 @@
+//! The codec as a task of the training loop.
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use jielong_nn::module::{ModuleError, parameters};
+use jielong_nn::quantizer::QuantizerConfig;
+use jielong_nn::train::{AdamW, Average, Gradients, Item, Numbers, Random, Step, Task, TaskError, scalar};
+use jielong_nn::weights::Weights as Stored;
+use rayon::prelude::*;
+
+use super::config::TrainingConfig;
+use super::loss::Comparison;
+use super::score::{Measures, Score, score};
+use crate::codec::{FrameCodec, FrameConfig, FrameModel};
+use crate::sound::{Reading, Sound, SoundError};
+
+/// Seconds of a held-out recording that an evaluation hears.
+const HEARD: f64 = 10.0;
+/// Recordings of an evaluation that are written, to be listened to.
+const SAMPLES: usize = 4;
+
+/// Why a codec cannot be trained.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecTaskError {
+    /// Pieces that are no whole frames or windows.
+    #[error(
+        "`samples` = {samples}; a multiple of `hop` = {hop} and of a quarter of each window ({windows:?}) is expected"
+    )]
+    Samples {
+        /// What the config says.
+        samples: usize,
+        /// The hop of the codec.
+        hop: usize,
+        /// The windows of the loss.
+        windows: Vec<usize>,
+    },
+    /// No recordings.
+    #[error("there are {train} recordings to learn from and {held_out} held out; some of each are needed")]
+    NoRecordings {
+        /// To learn from.
+        train: usize,
+        /// Held out.
+        held_out: usize,
+    },
+    /// A recording that cannot be read.
+    #[error(transparent)]
+    Sound(#[from] SoundError),
+}
+
+/// Files of recordings.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// To learn from.
+    pub train: Vec<PathBuf>,
+    /// To score.
+    pub held_out: Vec<PathBuf>,
+}
+
+/// A codec in training.
+#[derive(Debug)]
+pub struct CodecTask {
+    config: TrainingConfig,
+    shape: FrameConfig,
+    device: Device,
+    /// All that is learned from, 16 bits a sample.
+    recordings: Vec<Vec<i16>>,
+    /// A piece of a recording for each of its lengths.
+    pieces: Vec<usize>,
+    held_out: Vec<PathBuf>,
+    comparison: Comparison,
+    model: FrameModel,
+    optimiser: AdamW,
+    gradients: Gradients,
+    average: Option<Average<FrameModel>>,
+    score: Option<Score>,
+}
+
+impl CodecTask {
+    /// A new codec of this shape, to be trained on `device`, which is one without gradients; reads all recordings. Its weights
+    /// depend on the seed, if no other thread draws random numbers of the device meanwhile.
+    ///
+    /// # Errors
+    /// [`CodecTaskError`].
+    pub fn new(
+        config: TrainingConfig,
+        shape: FrameConfig,
+        files: Files,
+        device: &Device,
+    ) -> Result<Self, CodecTaskError> {
+        let samples = config.data.samples;
+        let windows: Vec<usize> = config.scales.iter().map(|scale| scale.0).collect();
+        let fits = |n: usize| n > 0 && samples.is_multiple_of(n);
+        let whole = windows.iter().all(|&window| window % 4 == 0 && fits(window / 4) && window <= samples);
+        if !fits(shape.hop) || !whole || windows.is_empty() {
+            return Err(CodecTaskError::Samples { samples, hop: shape.hop, windows });
+        }
+        let reading = Reading { rate: Some(shape.sample_rate), ..Reading::default() };
+        let open = |path: &PathBuf| Ok(Sound::open(path, &reading)?.samples);
+        let bits = |samples: Vec<f32>| samples.into_iter().map(|x| (x * 32767.0).round() as i16).collect::<Vec<_>>();
+        let recordings: Result<Vec<_>, SoundError> = files.train.par_iter().map(|path| open(path).map(bits)).collect();
+        let mut recordings = recordings?;
+        recordings.retain(|recording| !recording.is_empty());
+        let (train, held_out) = (recordings.len(), files.held_out.len());
+        if train == 0 || held_out == 0 {
+            return Err(CodecTaskError::NoRecordings { train, held_out });
+        }
+        let pieces = recordings
+            .iter()
+            .enumerate()
+            .flat_map(|(index, recording)| std::iter::repeat_n(index, recording.len().div_ceil(samples)));
+        let device = device.clone().autodiff();
+        device.seed(config.plan.seed);
+        let model = FrameModel::new(&shape, &device);
+        // All weights are made now, in the order of their fields, from the seed.
+        let average = Average::new(&model, config.average);
+        Ok(Self {
+            comparison: Comparison::new(&config.scales, shape.sample_rate, &device),
+            optimiser: AdamW::new(config.optimiser.clone()),
+            gradients: Gradients::default(),
+            average: (config.average > 0.0).then_some(average),
+            score: None,
+            pieces: pieces.collect(),
+            recordings,
+            held_out: files.held_out,
+            config,
+            shape,
+            device,
+            model,
+        })
+    }
+
+    /// Numbers of the codec.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        parameters(&self.model).values().map(|shape| shape.iter().product::<usize>()).sum()
+    }
+
+    /// The result so far: the mean of the weights, if there is one.
+    #[must_use]
+    pub fn result(&self) -> FrameModel {
+        self.average.as_ref().map_or_else(|| self.model.valid(), |average| average.module.clone())
+    }
+
+    /// The score of the last evaluation.
+    #[must_use]
+    pub fn score(&self) -> Option<&Score> {
+        self.score.as_ref()
+    }
+
+    /// Pieces `[batch, samples]`; silence follows a recording that is shorter.
+    fn batch(&self, batch: &[Item]) -> Tensor<2> {
+        let samples = self.config.data.samples;
+        let mut values = Vec::with_capacity(batch.len() * samples);
+        for item in batch {
+            let recording = &self.recordings[self.pieces[item.index]];
+            let mut random = Random::at(&[item.seed]);
+            let start = random.below(recording.len().saturating_sub(samples) + 1);
+            let gain = 10f64.powf(random.between(-1.0, 1.0) * self.config.data.gain / 20.0) as f32 / 32767.0;
+            let piece = &recording[start..recording.len().min(start + samples)];
+            values.extend(piece.iter().map(|&x| f32::from(x) * gain));
+            values.resize(values.len() + samples - piece.len(), 0.0);
+        }
+        Tensor::from_data(TensorData::new(values, [batch.len(), samples]), &self.device)
+    }
+
+    /// Held-out recordings, spread over all, their beginnings.
+    fn heard(&self) -> impl Iterator<Item = Result<Sound, TaskError>> {
+        let files = &self.held_out;
+        let count = self.config.data.scored.clamp(1, files.len());
+        let reading = Reading { rate: Some(self.shape.sample_rate), ..Reading::default() };
+        (0..count).map(move |index| {
+            let mut sound = Sound::open(&files[index * files.len() / count], &reading)?;
+            sound.samples.truncate((HEARD * f64::from(sound.rate)) as usize);
+            Ok(sound)
+        })
+    }
+}
+
+impl Task for CodecTask {
+    fn items(&self) -> usize {
+        self.pieces.len()
+    }
+
+    fn learn(&mut self, batch: &[Item], step: &Step) -> Result<Numbers, TaskError> {
+        let samples = self.batch(batch);
+        let made = self.model.forward(samples.clone(), self.shape.books);
+        let parts = self.comparison.parts(&made.samples, &samples);
+        let weights = &self.config.loss;
+        let mut numbers = vec![("loss", 0.0)];
+        let mut loss = Tensor::<1>::zeros([1], &self.device);
+        let mut add = |name: &'static str, weight: f64, part: Tensor<1>| -> Result<(), ModuleError> {
+            numbers.push((name, scalar(part.clone())?));
+            if weight != 0.0 {
+                loss = loss.clone() + part * weight;
+            }
+            Ok(())
+        };
+        add("mel", weights.mel, parts.mel)?;
+        add("magnitude", weights.magnitude, parts.magnitude)?;
+        add("convergence", weights.convergence, parts.convergence)?;
+        if let QuantizerConfig::Vq { .. } = self.shape.quantizer {
+            let sum = |parts: Vec<Tensor<1>>| parts.into_iter().reduce(|a, b| a + b);
+            let parts = made.books.into_iter().map(|book| (book.codebook_loss, book.commitment_loss));
+            let (codebook, commitment): (Vec<_>, Vec<_>) = parts.unzip();
+            if let (Some(codebook), Some(commitment)) = (sum(codebook), sum(commitment)) {
+                add("codebook", weights.codebook, codebook)?;
+                add("commitment", weights.commitment, commitment)?;
+            }
+        }
+        numbers[0].1 = scalar(loss.clone())?;
+        self.gradients.add(&self.model, &mut loss.backward(), step.share);
+        Ok(numbers)
+    }
+
+    fn update(&mut self, step: &Step) -> Result<(), TaskError> {
+        let gradients = std::mem::take(&mut self.gradients);
+        self.model = self.optimiser.step(self.model.clone(), gradients, step.rate)?.0;
+        if let Some(average) = &mut self.average {
+            average.update(&self.model, step.number);
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, step: &Step, out: &Path) -> Result<Numbers, TaskError> {
+        let codec = FrameCodec::new(&self.shape, &self.result(), &self.device.clone().inner());
+        let every = (self.config.data.scored.min(self.held_out.len()) / SAMPLES).max(1);
+        let (mut index, mut samples) = (0, Vec::new());
+        let seen = |recording: &Sound, reconstruction: &Sound| {
+            if index % every == 0 && samples.len() < SAMPLES {
+                samples.push([recording.clone(), reconstruction.clone()]);
+            }
+            index += 1;
+        };
+        let heard = self.heard().map(|sound| sound.map_err(Failed));
+        let found = score(&codec, heard, Measures::Quick, seen).map_err(|Failed(error)| error)?;
+        let folder = out.join("samples");
+        std::fs::create_dir_all(&folder)?;
+        for (index, pair) in samples.iter().enumerate() {
+            for (sound, name) in pair.iter().zip(["original".to_owned(), format!("step-{:09}", step.number)]) {
+                std::fs::write(folder.join(format!("{index}-{name}.wav")), sound.to_wav()?)?;
+            }
+        }
+        let numbers = vec![
+            ("stoi", found.stoi.0),
+            ("estoi", found.estoi.0),
+            ("mel", found.mel.0),
+            ("usage", found.usage()),
+            ("perplexity", found.perplexity()),
+        ];
+        self.score = Some(found);
+        Ok(numbers)
+    }
+
+    fn save(&self, folder: &Path) -> Result<(), TaskError> {
+        self.model.save(&folder.join("model.safetensors"))?;
+        self.optimiser.save(&folder.join("optimiser.safetensors"))?;
+        if let Some(average) = &self.average {
+            average.module.save(&folder.join("average.safetensors"))?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<(), TaskError> {
+        let open = |name: &str| Stored::open(&folder.join(name));
+        let plain = self.device.clone().inner();
+        self.model = FrameModel::from_weights(&self.shape, &open("model.safetensors")?, &self.device)?;
+        self.optimiser.load(&folder.join("optimiser.safetensors"), &plain)?;
+        if let Some(average) = &mut self.average {
+            average.module = FrameModel::from_weights(&self.shape, &open("average.safetensors")?, &plain)?;
+        }
+        Ok(())
+    }
+}
+
+/// What failed while recordings were scored.
+struct Failed(TaskError);
+
+impl From<jielong_core::CodecError> for Failed {
+    fn from(error: jielong_core::CodecError) -> Self {
+        Self(error.into())
+    }
+}
