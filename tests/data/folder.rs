@@ -68,10 +68,10 @@ fn folders_without_pictures_and_broken_indices() {
         [("../x", "noto", "train"), ("1f600", "..", "train"), ("1f600", "/etc", "train"), ("1f600", "noto", "test")]
     {
         let error = index(&subject(id, style, split)).unwrap_err();
-        assert!(error.contains("index.json is no index of pictures"), "{error}");
+        assert!(error.contains("index.json is no index of a data set"), "{error}");
     }
     assert!(index("[]").unwrap_err().contains("no pictures"));
     // An index that breaks off is not taken for a folder without one: its halves would be others.
     fs::write(folder.path().join("index.json"), "{\"name\": \"x\", \"rec").unwrap();
-    assert!(open(folder.path()).unwrap_err().contains("is no index of pictures"));
+    assert!(open(folder.path()).unwrap_err().contains("is no index of a data set"));
 }

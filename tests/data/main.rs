@@ -1,12 +1,15 @@
-//! Data sets of pictures, without a network: a script plays npm.
+//! Data sets, without a network: scripts play npm, apt-get and espeak-ng.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fetch;
 mod folder;
 mod hostile;
+mod hostile_deb;
 mod program;
 mod real;
 mod recipe;
+mod sound;
+mod sound_folder;
 
 use std::fs;
 use std::io::Write;

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use jielong_audio::sound::Sound;
 use jielong_image::picture::Picture;
 use serde_json::Value;
 
@@ -23,6 +24,11 @@ fn data_sets_are_listed_shown_and_refused() {
     let listed = json(folder.path(), &["list"]);
     assert_eq!((&listed[0]["name"], &listed[0]["path"]), (&"emoji".into(), &Value::Null));
     assert_eq!(listed[0]["licenses"], serde_json::json!(["Apache-2.0", "CC-BY-4.0", "MIT"]));
+    assert_eq!(listed[1]["licenses"], serde_json::json!(["CC-BY-3.0", "CC-BY-SA-3.0"]));
+    assert_eq!((&listed[2]["name"], &listed[2]["download_bytes"]), (&"speech".into(), &0.into()));
+    let shown = json(folder.path(), &["show", "prompts"]);
+    assert_eq!(shown["voices"][3]["license"], "CC-BY-3.0");
+    assert!(shown["voices"][4]["attribution"].as_str().unwrap().contains("Maxim Topal"));
     let shown = json(folder.path(), &["show", "emoji"]);
     assert_eq!(shown["styles"][1]["license"], "CC-BY-4.0");
     assert_eq!(shown["counts"], Value::Null);
@@ -30,6 +36,7 @@ fn data_sets_are_listed_shown_and_refused() {
     assert!(table.contains("jielong data fetch emoji") && table.contains("@iconify-json/noto@1.2.9"), "{table}");
     for (args, expected) in [
         (["fetch", "emoji"], "offline is set"),
+        (["fetch", "prompts"], "asterisk-core-sounds-it-g722=1.6.1-1"),
         (["fetch", "emojis"], "no data set is called `emojis`"),
         (["show", "/no/such/folder"], "no data set is called"),
     ] {
@@ -49,4 +56,14 @@ fn a_folder_is_shown_too() {
     let shown = json(folder.path(), &["show", folder.path().join("own").to_str().unwrap()]);
     let count = |half: &str| shown["counts"][half]["pictures"].as_u64().unwrap();
     assert_eq!(count("train") + count("held-out"), 1);
+    let own = folder.path().join("sounds");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join("cat.wav"), Sound { rate: 8000, samples: vec![0.5] }.to_wav().unwrap()).unwrap();
+    let shown = json(folder.path(), &["show", own.to_str().unwrap()]);
+    let count = |half: &str| shown["counts"][half]["recordings"].as_u64().unwrap();
+    assert_eq!(count("train") + count("held-out"), 1);
+    let nothing = folder.path().join("nothing");
+    std::fs::create_dir_all(&nothing).unwrap();
+    let message = run(folder.path(), &["show", nothing.to_str().unwrap()]).stderr;
+    assert!(String::from_utf8_lossy(&message).contains("there are no pictures"));
 }

@@ -2,26 +2,37 @@
 
 use std::collections::BTreeSet;
 
-use jielong::data::{self, Recipe, Split, base, normal, split};
+use jielong::data::{self, Bases, Content, Recipe, Split, base, normal, split};
 use proptest::prelude::*;
 
 use crate::{Case, Packages};
+
+fn emoji() -> Bases {
+    match data::recipe("emoji").unwrap().content {
+        Content::Pictures(pictures) => pictures.bases,
+        _ => panic!("emoji are pictures"),
+    }
+}
 
 #[test]
 fn the_built_in_recipes_are_sound() {
     for recipe in data::recipes().unwrap() {
         assert!(recipe.held_out >= 0.1 && !recipe.description.is_empty());
-        for style in &recipe.styles {
-            assert!(!style.license.is_empty() && !style.attribution.is_empty() && !style.title.is_empty());
+        let parts = recipe.parts();
+        assert!(!parts.is_empty());
+        for part in &parts {
+            assert!(!part.license.is_empty() && !part.attribution.is_empty() && !part.title.is_empty());
         }
+        let Content::Pictures(pictures) = recipe.content else { continue };
+        let bases = &pictures.bases;
         // A base is its own base, so that no two names of the same thing are left.
-        let targets = recipe.bases.parts.values().chain(recipe.bases.wholes.values());
+        let targets = bases.parts.values().chain(bases.wholes.values());
         for target in targets {
-            assert_eq!(&base(target, &recipe.bases), target);
+            assert_eq!(&base(target, bases), target);
             assert_eq!(normal(target).as_ref(), Some(target));
         }
-        let sources = recipe.bases.parts.keys().chain(recipe.bases.wholes.keys());
-        for source in sources.chain(&recipe.bases.modifiers).chain(&recipe.bases.joined) {
+        let sources = bases.parts.keys().chain(bases.wholes.keys());
+        for source in sources.chain(&bases.modifiers).chain(&bases.joined) {
             assert_eq!(normal(source).as_ref(), Some(source));
         }
     }
@@ -56,7 +67,7 @@ fn errors_name_the_file_and_the_key() {
 
 #[test]
 fn variants_share_a_base() {
-    let bases = data::recipe("emoji").unwrap().bases;
+    let bases = emoji();
     for (base_id, variants) in [
         ("1f44b", &["1f44b", "1f44b-1f3fb", "1f44b-1f3ff"][..]),
         ("1f9d1", &["1f468", "1f469-1f3fd", "1f469-1f3fd-200d-1f9b0", "1f9d1-200d-1f9b2"]),
@@ -96,7 +107,7 @@ fn codes_have_one_spelling() {
 proptest! {
     #[test]
     fn a_subject_and_its_variants_are_in_one_half(point in 0x1f300u32..0x1faff, tone in 0x1f3fbu32..0x1f400, sign in 0usize..7) {
-        let bases = data::recipe("emoji").unwrap().bases;
+        let bases = emoji();
         let sign = bases.joined.iter().nth(sign).unwrap();
         let variants = [
             format!("{point:x}"),

@@ -1,15 +1,17 @@
-//! `jielong data`: pictures to learn from.
+//! `jielong data`: pictures and sound to learn from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args as ClapArgs, Subcommand};
-use jielong::data::{self, Pictures, Recipe, Split};
+use jielong::data::{self, Content, DataError, Pictures, Recipe, Recording, Sounds, Split};
+use jielong::sources::SourceOptions;
 use serde_json::{Value, json};
 
 use super::{Global, output, progress};
 
-/// Data sets of pictures: fetch, list, show
+/// Data sets of pictures and sound: fetch, list, show
 #[derive(ClapArgs)]
 pub struct Args {
     #[command(subcommand)]
@@ -33,7 +35,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show a data set, or a folder of pictures: styles, licences, how many pictures
+    /// Show a data set, or a folder of pictures or recordings: where it comes from, licences, how much there is
     Show {
         /// A data set, or a folder
         name: String,
@@ -41,6 +43,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// A data set on this machine, or a folder.
+enum Opened {
+    Pictures(Pictures),
+    Sounds(Sounds),
 }
 
 pub fn run(args: Args, global: &Global) -> Result<()> {
@@ -57,11 +65,15 @@ fn fetch(names: &[String], json: bool, global: &Global) -> Result<()> {
     let mut fetched: Vec<Value> = Vec::new();
     for recipe in &recipes {
         let path = data::fetch(recipe, &global.sources, &progress::Fetch::new(global))?;
-        let pictures = Pictures::open(&recipe.name, &global.sources)?;
+        let opened = Opened::of(recipe, &global.sources)?;
         if json {
-            fetched.push(json!({ "name": recipe.name, "path": path, "counts": counts(&pictures) }));
+            fetched.push(json!({ "name": recipe.name, "path": path, "counts": opened.counts() }));
         } else {
-            out.line(&format!("{}: {} pictures in {}", recipe.name, pictures.entries.len(), path.display()))?;
+            let all = match &opened {
+                Opened::Pictures(pictures) => format!("{} pictures", pictures.entries.len()),
+                Opened::Sounds(sounds) => recordings(sounds.entries.iter()),
+            };
+            out.line(&format!("{}: {all} in {}", recipe.name, path.display()))?;
         }
     }
     if json { out.json(&fetched.into()) } else { out.flush() }
@@ -72,63 +84,41 @@ fn list(json: bool, global: &Global) -> Result<()> {
     let recipes = data::recipes()?;
     if json {
         let one = |recipe: &Recipe| {
-            json!({ "name": recipe.name, "description": recipe.description, "licenses": licenses(recipe),
+            json!({ "name": recipe.name, "description": recipe.description, "licenses": recipe.licenses(),
                     "path": data::find(recipe, &global.sources), "download_bytes": bytes(recipe) })
         };
         return out.json(&recipes.iter().map(one).collect::<Vec<_>>().into());
     }
     let row = |recipe: &Recipe| {
         let here = if data::find(recipe, &global.sources).is_some() { "yes" } else { "" };
-        let licenses = licenses(recipe).into_iter().collect::<Vec<_>>().join(", ");
-        vec![recipe.name.clone(), here.into(), output::bytes(bytes(recipe)), licenses, recipe.description.clone()]
+        let licenses = recipe.licenses().into_iter().collect::<Vec<_>>().join(", ");
+        let download = Some(bytes(recipe)).filter(|&bytes| bytes > 0).map_or("none".to_owned(), output::bytes);
+        vec![recipe.name.clone(), here.into(), download, licenses, recipe.description.clone()]
     };
     out.table(&["name", "here", "download", "licences", ""], &recipes.iter().map(row).collect::<Vec<_>>())
 }
 
 fn show(name: &str, json: bool, global: &Global) -> Result<()> {
-    let recipe = data::recipe(name).ok().filter(|_| !std::path::Path::new(name).is_dir());
-    let pictures = match (Pictures::open(name, &global.sources), &recipe) {
-        (Ok(pictures), _) => Some(pictures),
-        (Err(data::DataError::NotHere { .. }), Some(_)) => None,
-        (Err(error), _) => return Err(error.into()),
+    let recipe = data::recipe(name).ok().filter(|_| !Path::new(name).is_dir());
+    let opened = match &recipe {
+        Some(recipe) => Opened::of(recipe, &global.sources),
+        None => Opened::folder(name, &global.sources),
+    };
+    let opened = match opened {
+        Err(DataError::NotHere { .. }) if recipe.is_some() => None,
+        opened => Some(opened?),
     };
     let mut out = output::Output::new();
     if json {
-        let styles = recipe.iter().flat_map(|recipe| &recipe.styles).map(|style| {
-            json!({ "name": style.name, "title": style.title, "license": style.license,
-                    "attribution": style.attribution, "package": style.package.to_string() })
-        });
-        return out.json(&json!({
-            "name": name,
-            "description": recipe.as_ref().map(|recipe| &recipe.description),
-            "size": recipe.as_ref().map(|recipe| recipe.size),
-            "styles": styles.collect::<Vec<_>>(),
-            "names_license": recipe.as_ref().map(|recipe| &recipe.names.license),
-            "path": pictures.as_ref().map(|pictures| &pictures.root),
-            "counts": pictures.as_ref().map(counts),
-        }));
+        return out.json(&shown(name, recipe.as_ref(), opened.as_ref()));
     }
-    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut rows = recipe.as_ref().map(origin).unwrap_or_default();
     let mut add = |name: &str, value: String| rows.push(vec![name.into(), value]);
-    if let Some(recipe) = &recipe {
-        add("data set", format!("{}: {}", recipe.name, recipe.description));
-        add("pictures", format!("{0}×{0} pixels", recipe.size));
-        for style in &recipe.styles {
-            let (title, license, by) = (&style.title, &style.license, &style.attribution);
-            add(&format!("style {}", style.name), format!("{title}, {license}, by {by} ({})", style.package));
-        }
-        let names = &recipe.names;
-        add("names", format!("{}, by {} ({})", names.license, names.attribution, names.package));
-    }
-    match &pictures {
-        Some(pictures) => {
-            add("folder", pictures.root.display().to_string());
+    match &opened {
+        Some(opened) => {
+            add("folder", opened.root().display().to_string());
             for split in [Split::Train, Split::HeldOut] {
-                let of: Vec<_> = pictures.of(split).collect();
-                let bases: BTreeSet<_> = of.iter().map(|entry| &entry.base).collect();
-                let subjects: BTreeSet<_> = of.iter().map(|entry| &entry.subject).collect();
-                let (pictures, subjects, bases) = (of.len(), subjects.len(), bases.len());
-                add(split.name(), format!("{pictures} pictures of {subjects} subjects, {bases} bases"));
+                add(split.name(), opened.half(split));
             }
         }
         None => add("folder", format!("not here; `jielong data fetch {name}` fetches it")),
@@ -136,28 +126,136 @@ fn show(name: &str, json: bool, global: &Global) -> Result<()> {
     out.table(&["", ""], &rows)
 }
 
-/// Pictures by style and half, subjects and bases by half.
-fn counts(pictures: &Pictures) -> Value {
-    let mut counts = BTreeMap::new();
-    for split in [Split::Train, Split::HeldOut] {
-        let mut styles: BTreeMap<&str, usize> = BTreeMap::new();
-        let (mut subjects, mut bases) = (BTreeSet::new(), BTreeSet::new());
-        for entry in pictures.of(split) {
-            *styles.entry(&entry.style).or_default() += 1;
-            subjects.insert(&entry.subject);
-            bases.insert(&entry.base);
+/// What `show` says as JSON.
+fn shown(name: &str, recipe: Option<&Recipe>, opened: Option<&Opened>) -> Value {
+    let mut shown = json!({ "name": name, "description": recipe.map(|recipe| &recipe.description) });
+    if let Some(recipe) = recipe {
+        match &recipe.content {
+            Content::Pictures(pictures) => {
+                shown["size"] = json!(pictures.size);
+                shown["styles"] = json!(recipe.parts());
+                shown["names_license"] = json!(pictures.names.license);
+            }
+            _ => shown["voices"] = json!(recipe.parts()),
         }
-        let all: usize = styles.values().sum();
-        let (subjects, bases) = (subjects.len(), bases.len());
-        counts.insert(split.name(), json!({ "pictures": all, "subjects": subjects, "bases": bases, "styles": styles }));
     }
-    json!(counts)
+    shown["path"] = json!(opened.map(Opened::root));
+    shown["counts"] = json!(opened.map(Opened::counts));
+    shown
 }
 
-fn licenses(recipe: &Recipe) -> BTreeSet<&str> {
-    recipe.styles.iter().map(|style| style.license.as_str()).chain([recipe.names.license.as_str()]).collect()
+/// What a data set is made of, as rows.
+fn origin(recipe: &Recipe) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut add = |name: &str, value: String| rows.push(vec![name.into(), value]);
+    add("data set", format!("{}: {}", recipe.name, recipe.description));
+    let part = match &recipe.content {
+        Content::Pictures(pictures) => {
+            add("pictures", format!("{0}×{0} pixels", pictures.size));
+            "style"
+        }
+        _ => "voice",
+    };
+    for one in recipe.parts() {
+        let (title, license, by) = (&one.title, &one.license, &one.attribution);
+        add(&format!("{part} {}", one.name), format!("{title}, {license}, by {by} ({})", one.package));
+    }
+    if let Content::Pictures(pictures) = &recipe.content {
+        let names = &pictures.names;
+        add("names", format!("{}, by {} ({})", names.license, names.attribution, names.package));
+    }
+    rows
+}
+
+impl Opened {
+    fn of(recipe: &Recipe, options: &SourceOptions) -> Result<Self, DataError> {
+        match recipe.content {
+            Content::Pictures(_) => Pictures::open(&recipe.name, options).map(Self::Pictures),
+            _ => Sounds::open(&recipe.name, options).map(Self::Sounds),
+        }
+    }
+
+    /// A folder of pictures, or else of recordings.
+    fn folder(name: &str, options: &SourceOptions) -> Result<Self, DataError> {
+        let pictures = Pictures::open(name, options).map(Self::Pictures);
+        match pictures {
+            Err(error @ (DataError::NoPictures { .. } | DataError::Index { .. })) => {
+                Sounds::open(name, options).map(Self::Sounds).map_err(|_| error)
+            }
+            pictures => pictures,
+        }
+    }
+
+    fn root(&self) -> &PathBuf {
+        match self {
+            Self::Pictures(pictures) => &pictures.root,
+            Self::Sounds(sounds) => &sounds.root,
+        }
+    }
+
+    /// How much there is of a half, in words.
+    fn half(&self, split: Split) -> String {
+        match self {
+            Self::Pictures(pictures) => {
+                let (all, subjects, bases) = of_pictures(pictures, split);
+                format!("{} pictures of {subjects} subjects, {bases} bases", all.values().sum::<usize>())
+            }
+            Self::Sounds(sounds) => {
+                let of: Vec<_> = sounds.of(split).collect();
+                let prompts: BTreeSet<_> = of.iter().map(|entry| &entry.prompt).collect();
+                format!("{} of {} prompts", recordings(of.iter().copied()), prompts.len())
+            }
+        }
+    }
+
+    /// How much there is by half, and in it by style or voice.
+    fn counts(&self) -> Value {
+        let mut counts = BTreeMap::new();
+        for split in [Split::Train, Split::HeldOut] {
+            let half = match self {
+                Self::Pictures(pictures) => {
+                    let (styles, subjects, bases) = of_pictures(pictures, split);
+                    let all: usize = styles.values().sum();
+                    json!({ "pictures": all, "subjects": subjects, "bases": bases, "styles": styles })
+                }
+                Self::Sounds(sounds) => {
+                    let of: Vec<_> = sounds.of(split).collect();
+                    let prompts: BTreeSet<_> = of.iter().map(|entry| &entry.prompt).collect();
+                    let mut voices: BTreeMap<&str, usize> = BTreeMap::new();
+                    of.iter().for_each(|entry| *voices.entry(&entry.voice).or_default() += 1);
+                    json!({ "recordings": of.len(), "prompts": prompts.len(), "seconds": seconds(of.iter().copied()),
+                            "voices": voices })
+                }
+            };
+            counts.insert(split.name(), half);
+        }
+        json!(counts)
+    }
+}
+
+/// Pictures of a half by style, subjects, bases.
+fn of_pictures(pictures: &Pictures, split: Split) -> (BTreeMap<&str, usize>, usize, usize) {
+    let mut styles: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut subjects, mut bases) = (BTreeSet::new(), BTreeSet::new());
+    for entry in pictures.of(split) {
+        *styles.entry(&entry.style).or_default() += 1;
+        subjects.insert(&entry.subject);
+        bases.insert(&entry.base);
+    }
+    (styles, subjects.len(), bases.len())
+}
+
+/// How many recordings, and how long where that is known.
+fn recordings<'a>(entries: impl Iterator<Item = &'a Recording> + Clone) -> String {
+    let minutes = seconds(entries.clone()).map_or(String::new(), |seconds| format!(" ({:.1} minutes)", seconds / 60.0));
+    format!("{} recordings{minutes}", entries.count())
+}
+
+/// The length of all, if it is known of all.
+fn seconds<'a>(mut entries: impl Iterator<Item = &'a Recording>) -> Option<f64> {
+    entries.try_fold(0.0, |sum, entry| Some(sum + entry.seconds?))
 }
 
 fn bytes(recipe: &Recipe) -> u64 {
-    recipe.packages().map(|package| package.bytes).sum()
+    recipe.packages().iter().map(|(_, bytes)| bytes).sum()
 }

@@ -1,14 +1,23 @@
-//! Pictures to learn from: data sets that `datasets/*.toml` describe, and folders of anyone's own.
+//! Pictures and sound to learn from: data sets that `datasets/*.toml` describe, and folders of anyone's own.
 //!
-//! A [`Recipe`] says which packages a data set is made of, with licences and hashes, and how; [`fetch`] makes it, a folder
-//! below the cache with an `index.json`. Of a data set every subject is either for training or held out, by a hash of what it
-//! is at bottom, so that a skin tone of a held-out hand is never learned from, and so that the halves never move.
+//! A [`Recipe`] says which packages or texts a data set is made of, with licences and hashes, and how; [`fetch`] makes it, a
+//! folder below the cache with an `index.json`. Of a data set every subject, prompt or text is either for training or held
+//! out, by a hash of what it is at bottom, so that neither a skin tone of a held-out hand nor a held-out prompt in another
+//! language is ever learned from, and so that the halves never move.
 
+mod deb;
+mod drawings;
 mod error;
+mod folder;
+mod g722;
 mod icons;
-mod make;
+mod picture_recipe;
 mod pictures;
 mod recipe;
+mod recordings;
+mod sound_recipe;
+mod sounds;
+mod speech;
 mod subject;
 mod unpack;
 
@@ -17,8 +26,11 @@ use std::path::PathBuf;
 use crate::sources::{Progress, SourceOptions, cache, cache::names};
 
 pub use error::DataError;
+pub use picture_recipe::{Bases, Form, Names, PictureRecipe, Style};
 pub use pictures::{Entry, Pictures};
-pub use recipe::{Bases, Form, Names, Recipe, Style};
+pub use recipe::{Content, Part, Recipe};
+pub use sound_recipe::{RecordedVoice, RecordingRecipe, SpeechRecipe, SpokenVoice};
+pub use sounds::{Recording, Sounds};
 pub use subject::{Split, base, normal, split};
 
 /// Begins the names of folders that are being made; those of killed processes are swept away by the next.
@@ -29,8 +41,12 @@ const WORK: &str = ".partial-";
 /// # Errors
 /// None in a tested build.
 pub fn recipes() -> Result<Vec<Recipe>, DataError> {
-    const EMOJI: &str = include_str!("../../../../datasets/emoji.toml");
-    Ok(vec![Recipe::parse(EMOJI, "datasets/emoji.toml")?])
+    const ALL: [(&str, &str); 3] = [
+        (include_str!("../../../../datasets/emoji.toml"), "datasets/emoji.toml"),
+        (include_str!("../../../../datasets/prompts.toml"), "datasets/prompts.toml"),
+        (include_str!("../../../../datasets/speech.toml"), "datasets/speech.toml"),
+    ];
+    ALL.iter().map(|(text, file)| Recipe::parse(text, file)).collect()
 }
 
 /// The recipe of a data set.
@@ -52,19 +68,20 @@ pub fn recipe(name: &str) -> Result<Recipe, DataError> {
 #[must_use]
 pub fn find(recipe: &Recipe, options: &SourceOptions) -> Option<PathBuf> {
     let folder = folder(recipe, options);
-    pictures::made_by(&folder).is_some_and(|hash| hash == recipe.hash).then_some(folder)
+    folder::made_by(&folder).is_some_and(|hash| hash == recipe.hash).then_some(folder)
 }
 
 /// The folder of a data set; fetches and makes it if it is not there, or was made by another recipe.
 ///
 /// # Errors
-/// Offline and not here; npm, a hash, the content of a package, the disk. Then nothing is left, and what was there stays.
+/// Offline and not here; npm, apt-get, espeak-ng, a hash, the content of a package, the disk. Then nothing is left, and what was there stays.
 pub fn fetch(recipe: &Recipe, options: &SourceOptions, progress: &dyn Progress) -> Result<PathBuf, DataError> {
     if let Some(folder) = find(recipe, options) {
         return Ok(folder);
     }
-    if options.offline {
-        let packages = recipe.packages().map(ToString::to_string).collect();
+    let packages = recipe.packages();
+    if options.offline && !packages.is_empty() {
+        let packages = packages.into_iter().map(|(package, _)| package).collect();
         return Err(DataError::Offline { name: recipe.name.clone(), packages });
     }
     let target = folder(recipe, options);
@@ -79,7 +96,12 @@ pub fn fetch(recipe: &Recipe, options: &SourceOptions, progress: &dyn Progress) 
     }
     let work = tempfile::Builder::new().prefix(&prefix).tempdir_in(&all);
     let work = work.map_err(error::io("make a folder in", &all))?;
-    let made = make::make(recipe, work.path(), options, progress)?;
+    let with = (options, progress);
+    let made = match &recipe.content {
+        Content::Pictures(pictures) => drawings::make(recipe, pictures, work.path(), with)?,
+        Content::Recordings(recordings) => recordings::make(recipe, recordings, work.path(), with)?,
+        Content::Speech(speech) => speech::make(recipe, speech, work.path(), with)?,
+    };
     if target.exists() {
         std::fs::rename(&target, work.path().join("old")).map_err(error::io("move away", &target))?;
     }

@@ -1,74 +1,50 @@
 //! A data set as data: `datasets/NAME.toml`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer, Error};
 
-use super::DataError;
+use super::picture_recipe::PictureRecipe;
+use super::sound_recipe::{RecordingRecipe, SpeechRecipe};
+use super::{DataError, Split, split};
+use crate::sources::SourceError;
 use crate::sources::cache::plain_file;
 use crate::sources::error::toml_error;
 use crate::sources::package::hex;
-use crate::sources::{NpmPackage, SourceError};
 
 /// What a data set is made of, and how.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Recipe {
     /// The name, which is that of its folder too.
     pub name: String,
     /// One line on it.
     pub description: String,
-    /// Sides of the pictures, in pixels.
-    pub size: u32,
-    /// What is behind transparent pixels.
-    pub background: [u8; 3],
-    /// Share of the bases that is held out.
+    /// Share of what it shows or says that is held out.
     pub held_out: f64,
-    /// Names and tags of the subjects.
-    pub names: Names,
-    /// Which subjects are the same at bottom.
-    pub bases: Bases,
-    /// The same subjects, drawn in different ways.
-    #[serde(rename = "style")]
-    pub styles: Vec<Style>,
+    /// What there is.
+    pub content: Content,
     /// SHA-256 of the recipe's text: what a finished folder remembers.
-    #[serde(skip)]
     pub hash: String,
 }
 
-/// Names and tags, in the format of emojibase.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Names {
-    /// The licence.
-    pub license: String,
-    /// Who is to be named.
-    pub attribution: String,
-    /// The package.
-    pub package: NpmPackage,
-    /// The file inside.
-    pub member: String,
+/// What there is in a data set.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Pictures of subjects in several styles.
+    Pictures(PictureRecipe),
+    /// Recordings of the same prompts by several speakers.
+    Recordings(RecordingRecipe),
+    /// Texts read by a program in several voices.
+    Speech(SpeechRecipe),
 }
 
-/// How an id, code points joined by `-`, leads to the base whose variant it is.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// What comes from one place: a style of pictures, a voice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Bases {
-    /// Code points that are left out wherever something else is left, such as skin tones.
-    pub modifiers: BTreeSet<String>,
-    /// Code points that are left out together with the joiner before them, such as genders and hair.
-    pub joined: BTreeSet<String>,
-    /// Code points for which another stands.
-    pub parts: BTreeMap<String, String>,
-    /// What is left, for which another stands.
-    pub wholes: BTreeMap<String, String>,
-}
-
-/// One way in which the subjects are drawn.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Style {
+pub struct Part {
     /// The name, which is that of its folder too.
     pub name: String,
     /// Its full name.
@@ -77,30 +53,29 @@ pub struct Style {
     pub license: String,
     /// Who is to be named.
     pub attribution: String,
-    /// The package.
-    pub package: NpmPackage,
-    /// How the pictures lie in it.
-    pub form: Form,
+    /// The package, or the program, with its version.
+    pub package: String,
 }
 
-/// How pictures lie in a package.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Form {
-    /// SVG in one JSON file, in the format of Iconify.
-    Iconify {
-        /// The file with the drawings.
-        icons: String,
-        /// The file with the drawings' names by code point.
-        characters: String,
-    },
-    /// Files named by code point.
-    Files {
-        /// The folder.
-        folder: String,
-        /// What their names end with.
-        ending: String,
-    },
+/// The keys that every recipe has.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    #[serde(default)]
+    kind: Kind,
+    name: String,
+    description: String,
+    held_out: f64,
+}
+
+/// Pictures, where a recipe does not say.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    #[default]
+    Pictures,
+    Recordings,
+    Speech,
 }
 
 impl Recipe {
@@ -109,8 +84,9 @@ impl Recipe {
     /// # Errors
     /// Other TOML, unknown or missing keys, values that cannot be right.
     pub fn parse(text: &str, file: &str) -> Result<Self, DataError> {
-        let mut recipe: Self = toml::from_str(text).map_err(|error| toml_error(file.as_ref(), text, &error))?;
-        recipe.hash = hex(Sha256::new_with_prefix(text.as_bytes()));
+        let (head, content) = parts(text).map_err(|error| toml_error(file.as_ref(), text, &error))?;
+        let hash = hex(Sha256::new_with_prefix(text.as_bytes()));
+        let recipe = Self { name: head.name, description: head.description, held_out: head.held_out, content, hash };
         recipe.check().map_err(|(field, why)| DataError::Recipe { file: file.to_owned(), field, why })?;
         Ok(recipe)
     }
@@ -124,37 +100,74 @@ impl Recipe {
         Self::parse(&text, &path.display().to_string())
     }
 
-    /// All packages that it takes.
-    pub fn packages(&self) -> impl Iterator<Item = &NpmPackage> {
-        [&self.names.package].into_iter().chain(self.styles.iter().map(|style| &style.package))
+    /// Its styles or voices.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        match &self.content {
+            Content::Pictures(pictures) => pictures.parts(),
+            Content::Recordings(recordings) => recordings.parts(),
+            Content::Speech(speech) => speech.parts("espeak-ng"),
+        }
+    }
+
+    /// All licences.
+    #[must_use]
+    pub fn licenses(&self) -> BTreeSet<String> {
+        let names = match &self.content {
+            Content::Pictures(pictures) => Some(pictures.names.license.clone()),
+            _ => None,
+        };
+        self.parts().into_iter().map(|part| part.license).chain(names).collect()
+    }
+
+    /// The packages that it takes, each with its length in bytes.
+    #[must_use]
+    pub fn packages(&self) -> Vec<(String, u64)> {
+        match &self.content {
+            Content::Pictures(pictures) => pictures.packages().map(|one| (one.to_string(), one.bytes)).collect(),
+            Content::Recordings(recordings) => recordings.packages().map(|one| (one.to_string(), one.bytes)).collect(),
+            Content::Speech(_) => Vec::new(),
+        }
+    }
+
+    /// The half of what is shown or said.
+    pub(super) fn split(&self, what: &str) -> Split {
+        split(what, self.held_out)
     }
 
     fn check(&self) -> Result<(), (String, String)> {
-        let wrong = |field: &str, why: &str| Err((field.to_owned(), why.to_owned()));
         if !plain_file(&self.name) {
             return wrong("name", "is no plain folder name");
-        }
-        if !(1..=1024).contains(&self.size) {
-            return wrong("size", "is not between 1 and 1024");
         }
         if !(0.0..=0.5).contains(&self.held_out) {
             return wrong("held_out", "is not between 0 and 0.5");
         }
-        if self.styles.is_empty() {
-            return wrong("style", "is not there: at least one is needed");
+        match &self.content {
+            Content::Pictures(pictures) => pictures.check(),
+            Content::Recordings(recordings) => recordings.check(),
+            Content::Speech(speech) => speech.check(),
         }
-        for (index, style) in self.styles.iter().enumerate() {
-            if !plain_file(&style.name) || self.styles.iter().take(index).any(|other| other.name == style.name) {
-                return wrong(&format!("style.{index}.name"), "is no plain folder name, or is there twice");
-            }
-        }
-        let packages =
-            self.packages().zip(std::iter::once("names".to_owned()).chain((0..).map(|n| format!("style.{n}"))));
-        for (package, place) in packages {
-            if let Some((key, why)) = package.wrong() {
-                return wrong(&format!("{place}.package.{key}"), why);
-            }
-        }
-        Ok(())
     }
+}
+
+/// The keys of every recipe, and those of its kind.
+fn parts(text: &str) -> Result<(Head, Content), Error> {
+    let mut rest = DeTable::parse(text)?;
+    let mut head = Spanned::new(rest.span(), DeTable::new());
+    for key in ["kind", "name", "description", "held_out"] {
+        head.get_mut().extend(rest.get_mut().remove_entry(key));
+    }
+    let head = Head::deserialize(Deserializer::from(head))?;
+    let rest = Deserializer::from(rest);
+    let content = match head.kind {
+        Kind::Pictures => Content::Pictures(PictureRecipe::deserialize(rest)?),
+        Kind::Recordings => Content::Recordings(RecordingRecipe::deserialize(rest)?),
+        Kind::Speech => Content::Speech(SpeechRecipe::deserialize(rest)?),
+    };
+    Ok((head, content))
+}
+
+/// What is wrong with a key.
+pub(super) fn wrong(field: &str, why: &str) -> Result<(), (String, String)> {
+    Err((field.to_owned(), why.to_owned()))
 }

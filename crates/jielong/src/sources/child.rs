@@ -1,13 +1,13 @@
-//! Programs that fetch for us: pip, npm.
+//! Programs that fetch for us: pip, npm, apt.
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::cache;
+use super::{Progress, SourceError, cache};
 
 /// How often the size of what grows is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -27,6 +27,40 @@ pub(super) fn watch(command: &mut Command, log: File, folder: &Path, grown: &dyn
         grown(seen);
         thread::sleep(TICK);
     }
+}
+
+/// Why a program left no file.
+pub(super) enum NoFile {
+    /// The folder for it.
+    Source(SourceError),
+    /// It cannot be started.
+    Start(String),
+    /// It failed, or left nothing.
+    Ended {
+        /// How it ended.
+        status: String,
+        /// The end of what it said.
+        message: String,
+    },
+}
+
+/// Runs a program in a folder, where it leaves a file with this ending; `what` and its length are for who waits.
+pub(super) fn file(
+    command: &mut Command,
+    (folder, ending): (&Path, &str),
+    (what, bytes): (&str, u64),
+    progress: &dyn Progress,
+) -> Result<PathBuf, NoFile> {
+    cache::make_folder(folder).map_err(NoFile::Source)?;
+    let log = folder.join("program.log");
+    let stderr = File::create(&log).map_err(SourceError::io("make", &log)).map_err(NoFile::Source)?;
+    progress.start(what, Some(bytes));
+    let status = watch(command.current_dir(folder), stderr, folder, &|grown| progress.advance(grown.min(bytes)));
+    progress.finish();
+    let status = status.map_err(|error| NoFile::Start(error.to_string()))?;
+    let found = cache::names(folder).into_iter().find(|name| name.ends_with(ending)).map(|name| folder.join(name));
+    let ended = || NoFile::Ended { status: status.to_string(), message: tail(&log) };
+    found.filter(|_| status.success()).ok_or_else(ended)
 }
 
 /// The last lines of what a program said.

@@ -230,6 +230,26 @@ pub enum SourceError {
         /// The end of what it said.
         message: String,
     },
+    /// Apt cannot be started.
+    #[error(
+        "`{command}` cannot be started ({reason}); packages of Debian are fetched by apt-get, which Debian and Ubuntu have: set JIELONG_APT to its path, or to a program that takes the same arguments"
+    )]
+    NoApt {
+        /// The command.
+        command: String,
+        /// The reason.
+        reason: String,
+    },
+    /// Apt failed.
+    #[error("apt-get could not download {package} ({status}): {message} (its lists may be old: `apt-get update`)")]
+    AptFailed {
+        /// Name and version.
+        package: String,
+        /// How it ended.
+        status: String,
+        /// The end of what it said.
+        message: String,
+    },
     /// The wheel is not as described.
     #[error("{package}: found {found}, expected {expected}")]
     Wheel {

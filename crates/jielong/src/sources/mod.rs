@@ -11,6 +11,7 @@
 mod aliases;
 pub(crate) mod cache;
 mod child;
+pub(crate) mod deb;
 pub(crate) mod error;
 mod hub;
 mod list;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 
 pub use aliases::{Catalog, Entry, Hub, Package, Part, Source};
 pub use cache::{cache_dir, config_file, state_dir};
+pub use deb::DebPackage;
 pub use error::{Failure, SourceError};
 pub use list::{Listed, list};
 pub use npm::NpmPackage;

@@ -2,14 +2,14 @@
 //! user has set up; nothing of a package is installed or run.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
 
+use super::child::{self, NoFile};
 use super::package::{check, sha256};
-use super::{Progress, SourceError, SourceOptions, cache, child};
+use super::{Progress, SourceError, SourceOptions};
 
 /// One tarball.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -56,22 +56,15 @@ pub(crate) fn fetch(
     options: &SourceOptions,
     progress: &dyn Progress,
 ) -> Result<PathBuf, SourceError> {
-    cache::make_folder(folder)?;
-    let log = folder.join("npm.log");
-    let stderr = File::create(&log).map_err(SourceError::io("make", &log))?;
     let mut command = Command::new(&options.npm);
     command.args(["pack", "--silent", "--ignore-scripts", "--no-update-notifier", "--pack-destination"]);
-    command.arg(folder).arg(package.to_string()).current_dir(folder);
-    progress.start(&package.to_string(), Some(package.bytes));
-    let status = child::watch(&mut command, stderr, folder, &|bytes| progress.advance(bytes.min(package.bytes)));
-    progress.finish();
-    let name = || options.npm.to_string_lossy().into_owned();
-    let status = status.map_err(|error| SourceError::NoNpm { command: name(), reason: error.to_string() })?;
-    let tarball = cache::names(folder).into_iter().find(|name| name.ends_with(".tgz")).map(|name| folder.join(name));
-    let Some(tarball) = tarball.filter(|_| status.success()) else {
-        let message = child::tail(&log);
-        return Err(SourceError::NpmFailed { package: package.to_string(), status: status.to_string(), message });
-    };
+    command.arg(folder).arg(package.to_string());
+    let found = child::file(&mut command, (folder, ".tgz"), (&package.to_string(), package.bytes), progress);
+    let tarball = found.map_err(|reason| match reason {
+        NoFile::Source(error) => error,
+        NoFile::Start(reason) => SourceError::NoNpm { command: options.npm.to_string_lossy().into_owned(), reason },
+        NoFile::Ended { status, message } => SourceError::NpmFailed { package: package.to_string(), status, message },
+    })?;
     check(&package.to_string(), &sha256(&tarball)?, &package.sha256)?;
     Ok(tarball)
 }

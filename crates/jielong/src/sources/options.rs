@@ -23,6 +23,10 @@ pub struct SourceOptions {
     pub python: Vec<OsString>,
     /// The npm program.
     pub npm: OsString,
+    /// The apt-get program.
+    pub apt: OsString,
+    /// The espeak-ng program.
+    pub espeak: OsString,
     /// The aliases that come with the program.
     pub catalog: Catalog,
     /// The user's aliases: a name, and the name, path or hub id that it stands for.
@@ -107,13 +111,15 @@ impl SourceOptions {
             offline: false,
             python: vec!["python3".into()],
             npm: "npm".into(),
+            apt: "apt-get".into(),
+            espeak: "espeak-ng".into(),
             catalog: Catalog::built_in()?,
             aliases: BTreeMap::new(),
         })
     }
 
-    /// Settings of the environment (`JIELONG_CACHE`, `JIELONG_PYTHON`, `JIELONG_NPM`, `HF_HUB_OFFLINE` and those of the hub) and of the
-    /// user's default file.
+    /// Settings of the environment (`JIELONG_CACHE`, `JIELONG_PYTHON`, `JIELONG_NPM`, `JIELONG_APT`, `JIELONG_ESPEAK`,
+    /// `HF_HUB_OFFLINE` and those of the hub) and of the user's default file.
     ///
     /// # Errors
     /// A faulty configuration file, or no home folder.
@@ -124,7 +130,9 @@ impl SourceOptions {
             hub: HubSettings::from_env()?,
             offline: text("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
             python: vec![variable("JIELONG_PYTHON").unwrap_or_else(|| "python3".into())],
-            npm: variable("JIELONG_NPM").unwrap_or_else(|| "npm".into()),
+            npm: program("JIELONG_NPM", "npm"),
+            apt: program("JIELONG_APT", "apt-get"),
+            espeak: program("JIELONG_ESPEAK", "espeak-ng"),
             catalog: Catalog::built_in()?,
             aliases: BTreeMap::new(),
         };
@@ -145,6 +153,10 @@ impl SourceOptions {
         self.offline |= offline;
         self
     }
+}
+
+fn program(name: &str, or: &str) -> OsString {
+    variable(name).unwrap_or_else(|| or.into())
 }
 
 fn text(name: &str) -> Option<String> {

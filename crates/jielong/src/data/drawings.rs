@@ -1,8 +1,6 @@
 //! From packages to a folder of pictures: `STYLE/ID.png`, and `index.json`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use jielong_image::picture::{Filter, Picture, Reading};
@@ -10,9 +8,9 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::icons::{self, Icons};
-use super::pictures::{Index, IndexEntry, IndexStyle};
-use super::recipe::{Form, Recipe, Style};
-use super::{DataError, base, error, normal, split, unpack};
+use super::picture_recipe::{Form, PictureRecipe, Style};
+use super::pictures::{Index, IndexEntry};
+use super::{DataError, Recipe, base, folder, normal, unpack};
 use crate::sources::{NpmPackage, Progress, SourceOptions, npm};
 
 /// Pictures that are made between two looks at the time.
@@ -38,24 +36,24 @@ enum Drawing {
 /// Makes the data set in a folder below `work`, and gives that folder. All packages are fetched before any is opened.
 pub(super) fn make(
     recipe: &Recipe,
+    pictures: &PictureRecipe,
     work: &Path,
-    options: &SourceOptions,
-    progress: &dyn Progress,
+    (options, progress): (&SourceOptions, &dyn Progress),
 ) -> Result<PathBuf, DataError> {
     let fetch = |(index, package): (usize, &NpmPackage)| {
         let tarball = npm::fetch(package, &work.join(format!("package-{index}")), options, progress)?;
         Ok((package.to_string(), tarball))
     };
-    let tarballs = recipe.packages().enumerate().map(fetch).collect::<Result<Vec<_>, DataError>>()?;
+    let tarballs = pictures.packages().enumerate().map(fetch).collect::<Result<Vec<_>, DataError>>()?;
     let mut tarballs = tarballs.iter();
     let mut subjects = match tarballs.next() {
-        Some((package, tarball)) => names(recipe, package, tarball)?,
+        Some((package, tarball)) => names(recipe, pictures, package, tarball)?,
         None => BTreeMap::new(),
     };
     let out = work.join("made");
-    for (style, (package, tarball)) in recipe.styles.iter().zip(tarballs) {
+    for (style, (package, tarball)) in pictures.styles.iter().zip(tarballs) {
         let folder = out.join(&style.name);
-        fs::create_dir_all(&folder).map_err(error::io("make the folder", &folder))?;
+        folder::make(&folder)?;
         let mut drawings = drawings(style, package, tarball)?;
         drawings.retain(|id, _| subjects.contains_key(id));
         if drawings.is_empty() {
@@ -63,7 +61,7 @@ pub(super) fn make(
             return Err(DataError::Package { package: package.clone(), member: style.name.clone(), why });
         }
         progress.count(&style.title, drawings.len() as u64);
-        let made = draw_all(recipe, package, &drawings, &folder, progress);
+        let made = draw_all(pictures, package, &drawings, &folder, progress);
         progress.finish();
         made?;
         for id in drawings.keys() {
@@ -74,34 +72,29 @@ pub(super) fn make(
     let index = Index {
         name: recipe.name.clone(),
         recipe: recipe.hash.clone(),
-        size: recipe.size,
-        background: recipe.background,
-        styles: recipe.styles.iter().map(described).collect(),
+        size: pictures.size,
+        background: pictures.background,
+        styles: pictures.parts(),
         subjects: subjects.into_values().collect(),
     };
-    write(&out.join("index.json"), index.to_json().as_bytes())?;
+    folder::write(&out.join("index.json"), index.to_json().as_bytes())?;
     Ok(out)
 }
 
-fn described(style: &Style) -> IndexStyle {
-    IndexStyle {
-        name: style.name.clone(),
-        title: style.title.clone(),
-        license: style.license.clone(),
-        attribution: style.attribution.clone(),
-        package: style.package.to_string(),
-    }
-}
-
 /// All subjects by id.
-fn names(recipe: &Recipe, package: &str, tarball: &Path) -> Result<BTreeMap<String, IndexEntry>, DataError> {
-    let named: Vec<Named> = json(package, tarball, &recipe.names.member)?;
+fn names(
+    recipe: &Recipe,
+    pictures: &PictureRecipe,
+    package: &str,
+    tarball: &Path,
+) -> Result<BTreeMap<String, IndexEntry>, DataError> {
+    let named: Vec<Named> = json(package, tarball, &pictures.names.member)?;
     let mut subjects = BTreeMap::new();
     for subject in &named {
         for variant in [subject].into_iter().chain(&subject.skins) {
             let Some(id) = normal(&variant.hexcode) else { continue };
-            let base = base(&id, &recipe.bases);
-            let split = split(&base, recipe.held_out);
+            let base = base(&id, &pictures.bases);
+            let split = recipe.split(&base);
             let (name, tags) = (variant.label.clone(), subject.tags.clone());
             subjects.insert(id.clone(), IndexEntry { id, base, split, name, tags, styles: Vec::new() });
         }
@@ -115,7 +108,7 @@ fn drawings(style: &Style, package: &str, tarball: &Path) -> Result<BTreeMap<Str
     match &style.form {
         Form::Files { folder, ending } => {
             let stem = |path: &str| normal(path.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(ending)?);
-            for (path, bytes) in unpack::files(tarball, package, &|path| stem(path).is_some())? {
+            for (path, bytes) in unpack::npm(tarball, package, &|path| stem(path).is_some())? {
                 drawings.extend(stem(&path).map(|id| (id, Drawing::File(bytes))));
             }
         }
@@ -138,7 +131,7 @@ fn drawings(style: &Style, package: &str, tarball: &Path) -> Result<BTreeMap<Str
 
 /// One JSON file of a package.
 fn json<T: serde::de::DeserializeOwned>(package: &str, tarball: &Path, member: &str) -> Result<T, DataError> {
-    let found = unpack::files(tarball, package, &|path| path == member)?.pop();
+    let found = unpack::npm(tarball, package, &|path| path == member)?.pop();
     let wrong = |why: String| DataError::Package { package: package.to_owned(), member: member.to_owned(), why };
     let (_, bytes) = found.ok_or_else(|| wrong("is not there".to_owned()))?;
     serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))
@@ -146,7 +139,7 @@ fn json<T: serde::de::DeserializeOwned>(package: &str, tarball: &Path, member: &
 
 /// Makes all pictures of a style, on all cores.
 fn draw_all(
-    recipe: &Recipe,
+    recipe: &PictureRecipe,
     package: &str,
     drawings: &BTreeMap<String, Drawing>,
     folder: &Path,
@@ -157,7 +150,7 @@ fn draw_all(
     for some in drawings.chunks(AT_ONCE) {
         some.par_iter().try_for_each(|(id, drawing)| {
             let picture = picture(recipe, package, id, drawing)?;
-            write(&folder.join(format!("{id}.png")), &picture.to_png()?)
+            folder::write(&folder.join(format!("{id}.png")), &picture.to_png()?)
         })?;
         done += some.len() as u64;
         progress.advance(done);
@@ -165,7 +158,7 @@ fn draw_all(
     Ok(())
 }
 
-fn picture(recipe: &Recipe, package: &str, id: &str, drawing: &Drawing) -> Result<Picture, DataError> {
+fn picture(recipe: &PictureRecipe, package: &str, id: &str, drawing: &Drawing) -> Result<Picture, DataError> {
     let (size, background) = (recipe.size as usize, recipe.background);
     match drawing {
         Drawing::Svg(svg) => icons::draw(svg, recipe.size, background).map_err(|why| DataError::Package {
@@ -179,10 +172,4 @@ fn picture(recipe: &Recipe, package: &str, id: &str, drawing: &Drawing) -> Resul
             Ok(picture.fit(size, size, Filter::Area)?.pad(size, size, background)?)
         }
     }
-}
-
-/// Writes a file to the disk, so that it is there when the folder gets its name.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    let written = File::create(path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data()));
-    written.map_err(error::io("write", path))
 }
