@@ -16,12 +16,12 @@ use jielong_nn::device::DeviceChoice;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Global, files, output, progress};
+use super::{Global, codec, files, output, progress};
 
 /// Pictures as codes: encode, decode, measure and look at a codec
 #[derive(ClapArgs)]
-#[command(after_help = "Examples:\n  jielong image roundtrip -c runs/image-codec/codec smile.png -o both.png\n  \
-    jielong image eval -c runs/image-codec/codec emoji")]
+#[command(after_help = "Examples:\n  jielong image roundtrip smile.png -o both.png\n  \
+    jielong image eval emoji")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -30,8 +30,8 @@ pub struct Args {
 /// The codec.
 #[derive(ClapArgs)]
 struct CodecArgs {
-    /// A folder with config.toml and model.safetensors, as `jielong train` makes it
-    #[arg(short, long, value_name = "DIR")]
+    /// `emoji`, or a folder with config.toml and model.safetensors, as `jielong train` makes it
+    #[arg(short, long, value_name = "CODEC", default_value = "emoji")]
     codec: PathBuf,
     /// Other weights than the folder's: safetensors, or a file of torch.save
     #[arg(long, value_name = "FILE")]
@@ -115,10 +115,20 @@ enum Command {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Part {
+pub enum Part {
     Train,
     HeldOut,
     All,
+}
+
+impl Part {
+    pub fn has(self, split: Split) -> bool {
+        match self {
+            Self::Train => split == Split::Train,
+            Self::HeldOut => split == Split::HeldOut,
+            Self::All => true,
+        }
+    }
 }
 
 /// A picture as codes, in a file.
@@ -153,9 +163,8 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
 
 impl CodecArgs {
     fn open(&self) -> Result<VqCodec> {
-        let (device, _) = self.device.open()?;
-        let weights = self.weights.clone().unwrap_or_else(|| self.codec.join("model.safetensors"));
-        Ok(VqCodec::open(&self.codec.join("config.toml"), &weights, &device)?)
+        let (config, weights, device) = codec::find(&self.codec, self.weights.as_deref(), self.device)?;
+        Ok(VqCodec::open(&config, &weights, &device)?)
     }
 }
 
@@ -227,12 +236,7 @@ fn bits(codec: &VqCodec) -> f64 {
 /// Files of a data set or folder, spread over all where there are more than `limit`.
 fn chosen(data: &str, part: Part, limit: Option<usize>, global: &Global) -> Result<Vec<PathBuf>> {
     let pictures = Pictures::open(data, &global.sources)?;
-    let wanted = |split| match part {
-        Part::Train => split == Split::Train,
-        Part::HeldOut => split == Split::HeldOut,
-        Part::All => true,
-    };
-    let all: Vec<PathBuf> = pictures.entries.iter().filter(|e| wanted(e.split)).map(|e| e.path.clone()).collect();
+    let all: Vec<PathBuf> = pictures.entries.iter().filter(|e| part.has(e.split)).map(|e| e.path.clone()).collect();
     let count = limit.unwrap_or(all.len()).min(all.len());
     ensure!(count > 0, "{data} has no such pictures");
     Ok((0..count).map(|index| all[index * all.len() / count].clone()).collect())
@@ -246,7 +250,7 @@ fn eval(
     global: &Global,
 ) -> Result<()> {
     let codec = codec.open()?;
-    let bar = progress::pictures(global, pictures.len());
+    let bar = progress::counted(global, pictures.len(), "pictures");
     let opened = pictures.iter().map(|path| -> Result<Picture> {
         if let Some(bar) = &bar {
             bar.inc(1);

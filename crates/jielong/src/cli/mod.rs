@@ -1,8 +1,10 @@
 //! The command line: what the user says, and what is printed.
 
+mod audio;
 mod bench;
 mod chat;
 mod chat_session;
+mod codec;
 mod convert;
 mod data;
 mod doctor;
@@ -20,6 +22,7 @@ mod progress;
 mod pull;
 mod sampling;
 mod show;
+mod spectrogram;
 mod speculation;
 mod stats;
 mod template;
@@ -75,6 +78,7 @@ enum Command {
     Data(data::Args),
     Train(train::Args),
     Image(image::Args),
+    Audio(audio::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -132,6 +136,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Data(args) => data::run(args, &global),
         Command::Train(args) => train::run(args, &global),
         Command::Image(args) => image::run(args, &global),
+        Command::Audio(args) => audio::run(args, &global),
         Command::Bench(args) => bench::run(args, &global),
         Command::Doctor(args) => doctor::run(args, &global),
         Command::Completions { .. } => Ok(()),

@@ -95,9 +95,9 @@ pub fn training(global: &Global) -> Option<ProgressBar> {
     visible(global).then(|| ProgressBar::new(0).with_style(style("{bar:30} {pos}/{len} steps, {msg}")))
 }
 
-/// A bar for so many pictures, where it is seen.
-pub fn pictures(global: &Global, count: usize) -> Option<ProgressBar> {
-    let style = style("{bar:30} {pos}/{len} pictures, {eta} left");
+/// A bar for so many of these, where it is seen.
+pub fn counted(global: &Global, count: usize, what: &str) -> Option<ProgressBar> {
+    let style = style(&format!("{{bar:30}} {{pos}}/{{len}} {what}, {{eta}} left"));
     visible(global).then(|| ProgressBar::new(count as u64).with_style(style))
 }
 
@@ -142,7 +142,7 @@ impl Progress for Fetch {
     fn count(&self, what: &str, things: u64) {
         if !self.visible {
             if !self.quiet {
-                eprintln!("making {what} ({things} pictures)");
+                eprintln!("making {what} ({things})");
             }
             return;
         }

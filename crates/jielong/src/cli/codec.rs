@@ -1,0 +1,40 @@
+//! Which codec: one that comes with the program, or a folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use jielong_nn::device::{Device, DeviceChoice};
+
+/// Where the weights that come with the program may be: beside it, where a package puts them, where it was built.
+fn shipped() -> Vec<PathBuf> {
+    let program = std::env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent);
+    let installed = beside.and_then(Path::parent).map(|prefix| prefix.join("share/jielong/models"));
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    beside.map(|folder| folder.join("models")).into_iter().chain(installed).chain([built]).collect()
+}
+
+/// The files of a codec: of this folder, or of the one with this name that comes with the program.
+fn files(name: &Path) -> Result<PathBuf> {
+    if name.join("config.toml").is_file() {
+        return Ok(name.to_path_buf());
+    }
+    let plain = name.components().count() == 1;
+    let places = shipped().into_iter().filter(|_| plain);
+    match places.clone().map(|place| place.join(name)).find(|folder| folder.join("config.toml").is_file()) {
+        Some(folder) => Ok(folder),
+        None => {
+            let looked: Vec<String> = places.map(|place| place.display().to_string()).collect();
+            let looked =
+                if plain { format!(", and there is no such codec in {}", looked.join(", ")) } else { String::new() };
+            bail!("{} is no folder with a config.toml{looked}", name.display())
+        }
+    }
+}
+
+/// The config and the weights of a codec, and the device.
+pub fn find(codec: &Path, weights: Option<&Path>, device: DeviceChoice) -> Result<(PathBuf, PathBuf, Device)> {
+    let folder = files(codec)?;
+    let weights = weights.map_or_else(|| folder.join("model.safetensors"), Path::to_path_buf);
+    Ok((folder.join("config.toml"), weights, device.open()?.0))
+}
