@@ -9,6 +9,7 @@ pub(crate) mod frames;
 mod layers;
 mod load;
 mod model;
+mod stream;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use jielong_core::{Codec, CodecError, Codes};
@@ -18,6 +19,7 @@ use crate::sound::Sound;
 pub use config::{ConfigError, FrameConfig, LayerConfig};
 pub use load::LoadError;
 pub use model::{FrameModel, Reconstruction};
+pub use stream::Stream;
 
 /// Most frames of a recording: half an hour of 20 ms frames. Memory grows with them.
 const MOST: usize = 90_000;
