@@ -32,6 +32,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         decode = decode.min(start.elapsed().as_secs_f64());
     }
     let times = |time: f64| seconds as f64 / time;
-    println!("{threads} threads, {seconds} s: encode {:.0}, decode {:.0} times real time", times(encode), times(decode));
+    println!(
+        "{threads} threads, {seconds} s: encode {:.0}, decode {:.0} times real time",
+        times(encode),
+        times(decode)
+    );
     Ok(())
 }

@@ -3,15 +3,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use jielong_audio::codec::{FrameCodec, FrameConfig, LayerConfig};
 use jielong_audio::sound::Sound;
-use jielong_audio::train::{CodecTask, Files, TrainingConfig};
+use jielong_audio::train::{CodecTask, CodecTaskError, Critic, CriticConfig, Files, TrainingConfig};
 use jielong_core::{Codec, Codes};
+use jielong_nn::module::made;
 use jielong_nn::quantizer::QuantizerConfig;
-use jielong_nn::train::{End, read_table, run};
+use jielong_nn::train::{AdamW, AdamWConfig, End, Gradients, read_table, run, scalar};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -65,6 +67,20 @@ fn config(steps: u64) -> TrainingConfig {
     config
 }
 
+/// New weights are drawn one after another from the device's numbers: nobody else may draw meanwhile.
+static MAKING: Mutex<()> = Mutex::new(());
+
+fn new_task(config: TrainingConfig, shape: FrameConfig, files: Files) -> Result<CodecTask, CodecTaskError> {
+    let _making = MAKING.lock().unwrap();
+    CodecTask::new(config, shape, files, &Device::flex())
+}
+
+/// Critics from the second step on.
+fn critic() -> CriticConfig {
+    let (windows, periods) = (vec![256, 512], vec![2, 5]);
+    CriticConfig { from: 2, weight: 0.1, matching: 0.2, channels: 4, windows, periods, rate: 1.0 }
+}
+
 fn train(task: &mut CodecTask, steps: u64, out: &Path) -> End {
     let plan = config(steps).plan;
     run(task, (&plan, "a recipe"), out, &AtomicBool::new(false), &mut |_| {}).unwrap()
@@ -79,7 +95,7 @@ fn a_small_codec_learns_and_is_used() {
         ("vq", 2, QuantizerConfig::CosineVq { codebook_size: 32, codebook_embed_dim: 4 }),
     ] {
         let (shape, out) = (shape(books, quantizer), folder.path().join(name));
-        let mut task = CodecTask::new(config(60), shape.clone(), files.clone(), &Device::flex()).unwrap();
+        let mut task = new_task(config(60), shape.clone(), files.clone()).unwrap();
         assert_eq!(train(&mut task, 60, &out), End::Finished);
         let (names, rows) = read_table(&out.join("loss.csv")).unwrap();
         let mel = names.iter().position(|name| name == "mel").unwrap();
@@ -127,8 +143,11 @@ fn refuses(codec: &FrameCodec, sound: &Sound, codes: &Codes) {
 fn an_interrupted_run_comes_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let files = recordings(folder.path());
-    let shape = shape(1, QuantizerConfig::Fsq { levels: vec![5, 5] });
-    let new = || CodecTask::new(config(6), shape.clone(), files.clone(), &Device::flex()).unwrap();
+    let shape = shape(3, QuantizerConfig::Fsq { levels: vec![5, 5] });
+    let mut config = config(6);
+    config.dropout = 0.5;
+    config.critic = Some(critic());
+    let new = || new_task(config.clone(), shape.clone(), files.clone()).unwrap();
     let bytes = |task: &CodecTask, name: &str| {
         let path = folder.path().join(name);
         task.result().save(&path).unwrap();
@@ -139,7 +158,7 @@ fn an_interrupted_run_comes_to_the_same_bits() {
     let halves = folder.path().join("halves");
     // The first half sees the rates of the whole: it is stopped, not planned shorter.
     let stopped = AtomicBool::new(false);
-    let plan = config(6).plan;
+    let plan = config.plan.clone();
     let end = run(&mut new(), (&plan, "a recipe"), &halves, &stopped, &mut |event| {
         if let jielong_nn::train::Event::Stepped { step, .. } = event {
             stopped.store(step.number == 3, std::sync::atomic::Ordering::Relaxed);
@@ -164,7 +183,7 @@ fn configs_are_read_and_checked() {
         config.plan.check().unwrap();
         let shape = FrameConfig::open(&config.codec).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let task = CodecTask::new(config, shape, recordings(folder.path()), &Device::flex()).unwrap();
+        let task = new_task(config, shape, recordings(folder.path())).unwrap();
         println!("{}: {} parameters", path.display(), task.parameters());
         assert!(2 * task.parameters() < 8_000_000);
     }
@@ -187,6 +206,56 @@ fn configs_are_read_and_checked() {
     let mut odd = config(1);
     odd.data.samples = 5000;
     let shape = shape(1, QuantizerConfig::Fsq { levels: vec![5] });
-    let error = CodecTask::new(odd, shape, recordings(folder.path()), &Device::flex()).unwrap_err().to_string();
+    let error = new_task(odd, shape, recordings(folder.path())).unwrap_err().to_string();
     assert!(error.contains("5000") && error.contains("320"), "{error}");
+}
+
+#[test]
+fn critics_are_checked_and_learn() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = recordings(folder.path());
+    let shape = shape(1, QuantizerConfig::Fsq { levels: vec![5, 5] });
+    let with = |change: &dyn Fn(&mut CriticConfig)| {
+        let mut config = config(30);
+        let mut critic = critic();
+        change(&mut critic);
+        config.critic = Some(critic);
+        new_task(config, shape.clone(), files.clone())
+    };
+    for (change, says) in [
+        (&(|critic: &mut CriticConfig| critic.channels = 0) as &dyn Fn(&mut CriticConfig), "channels"),
+        (&|critic| critic.windows = vec![600], "windows"),
+        (&|critic| critic.periods = vec![0], "period"),
+        (&|critic| (critic.windows, critic.periods) = (vec![], vec![]), "no `windows`"),
+    ] {
+        let error = with(change).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+
+    let device = Device::flex().autodiff();
+    let mut judge = {
+        let _making = MAKING.lock().unwrap();
+        made(Critic::new(&critic(), &device))
+    };
+    let mut optimiser = AdamW::new(AdamWConfig::default());
+    let batch = |noise: f32| {
+        let row =
+            |seed| voice(seed, 0.32).samples.into_iter().enumerate().map(move |(n, x)| x + noise * (n as f32).sin());
+        let values: Vec<f32> = (0..4).flat_map(row).collect();
+        Tensor::<2>::from_data(TensorData::new(values, [4, 5120]), &device)
+    };
+    let (real, made) = (batch(0.0), batch(0.3));
+    let mut losses = Vec::new();
+    for _ in 0..40 {
+        let loss = judge.loss(&real, &made);
+        losses.push(scalar(loss.clone()).unwrap());
+        let mut gradients = Gradients::default();
+        gradients.add(&judge, &mut loss.backward(), 1.0);
+        judge = optimiser.step(judge, gradients, 1e-2).unwrap().0;
+    }
+    println!("critic {:.3} → {:.3}", losses[0], losses[39]);
+    assert!(losses[39] < 0.6 * losses[0], "{losses:?}");
+    let [verdict, matching] = judge.verdict(real.clone(), made).map(|part| scalar(part).unwrap());
+    let [praise, same] = judge.verdict(real.clone(), real).map(|part| scalar(part).unwrap());
+    assert!(praise < verdict && same < 1e-6 && matching > 0.01, "{verdict} {praise} {matching} {same}");
 }

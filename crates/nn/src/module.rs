@@ -62,6 +62,20 @@ pub fn constant<const D: usize>(shape: [usize; D], value: f64, device: &Device) 
     lazy(shape, device, move |device| Tensor::full(shape, value, device))
 }
 
+/// The module with all its new weights made, in the order of its fields: now, so that nothing else draws random numbers of the
+/// device between them.
+#[must_use]
+pub fn made<M: Module>(module: M) -> M {
+    struct Make;
+    impl ModuleVisitor for Make {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let _ = param.val();
+        }
+    }
+    module.visit(&mut Make);
+    module
+}
+
 /// Names and shapes of all parameters.
 pub fn parameters<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
     let mut list = List::default();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jielong_nn::train::{AdamWConfig, Plan};
 use serde::{Deserialize, Serialize};
 
+use super::critic::CriticConfig;
 use super::loss::Weights;
 
 /// A run of training.
@@ -36,6 +37,12 @@ pub struct TrainingConfig {
     /// Windows and mel bands that recordings are compared through.
     #[serde(default = "scales")]
     pub scales: Vec<(usize, usize)>,
+    /// Share of the steps that use only some of the books, by chance.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Networks that learn to tell recordings from reconstructions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critic: Option<CriticConfig>,
 }
 
 /// What is trained.

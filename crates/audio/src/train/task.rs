@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use jielong_nn::module::{ModuleError, parameters};
+use jielong_nn::module::{self, ModuleError, made, parameters};
 use jielong_nn::quantizer::QuantizerConfig;
 use jielong_nn::train::{AdamW, Average, Gradients, Item, Numbers, Random, Step, Task, TaskError, scalar};
 use jielong_nn::weights::Weights as Stored;
 use rayon::prelude::*;
 
 use super::config::TrainingConfig;
+use super::critic::Critic;
 use super::loss::Comparison;
 use super::score::{Measures, Score, score};
 use crate::codec::{FrameCodec, FrameConfig, FrameModel};
@@ -36,6 +37,9 @@ pub enum CodecTaskError {
         /// The windows of the loss.
         windows: Vec<usize>,
     },
+    /// Critics that cannot be.
+    #[error("`critic`: {0}")]
+    Critic(String),
     /// No recordings.
     #[error("there are {train} recordings to learn from and {held_out} held out; some of each are needed")]
     NoRecordings {
@@ -58,6 +62,14 @@ pub struct Files {
     pub held_out: Vec<PathBuf>,
 }
 
+/// Critics in training.
+#[derive(Debug)]
+struct Judge {
+    critic: Critic,
+    optimiser: AdamW,
+    gradients: Gradients,
+}
+
 /// A codec in training.
 #[derive(Debug)]
 pub struct CodecTask {
@@ -74,6 +86,7 @@ pub struct CodecTask {
     optimiser: AdamW,
     gradients: Gradients,
     average: Option<Average<FrameModel>>,
+    judge: Option<Judge>,
     score: Option<Score>,
 }
 
@@ -96,6 +109,23 @@ impl CodecTask {
         if !fits(shape.hop) || !whole || windows.is_empty() {
             return Err(CodecTaskError::Samples { samples, hop: shape.hop, windows });
         }
+        if let Some(critic) = &config.critic {
+            let whole = |&window: &usize| window % 4 == 0 && fits(window / 4) && window <= samples;
+            let problem = match critic {
+                _ if critic.channels == 0 || critic.channels > 1024 => "`channels` is not between 1 and 1024",
+                _ if critic.windows.is_empty() && critic.periods.is_empty() => "no `windows` and no `periods`",
+                _ if !critic.windows.iter().all(whole) => {
+                    "`samples` is no multiple of a quarter of each of its windows"
+                }
+                _ if critic.periods.iter().any(|&period| period == 0 || period * 128 > samples) => {
+                    "a period is 0, or longer than a 128th of the pieces"
+                }
+                _ => "",
+            };
+            if !problem.is_empty() {
+                return Err(CodecTaskError::Critic(problem.into()));
+            }
+        }
         let reading = Reading { rate: Some(shape.sample_rate), ..Reading::default() };
         let open = |path: &PathBuf| Ok(Sound::open(path, &reading)?.samples);
         let bits = |samples: Vec<f32>| samples.into_iter().map(|x| (x * 32767.0).round() as i16).collect::<Vec<_>>();
@@ -112,10 +142,15 @@ impl CodecTask {
             .flat_map(|(index, recording)| std::iter::repeat_n(index, recording.len().div_ceil(samples)));
         let device = device.clone().autodiff();
         device.seed(config.plan.seed);
-        let model = FrameModel::new(&shape, &device);
-        // All weights are made now, in the order of their fields, from the seed.
+        let model = made(FrameModel::new(&shape, &device));
         let average = Average::new(&model, config.average);
+        let judge = config.critic.as_ref().map(|critic| Judge {
+            critic: made(Critic::new(critic, &device)),
+            optimiser: AdamW::new(config.optimiser.clone()),
+            gradients: Gradients::default(),
+        });
         Ok(Self {
+            judge,
             comparison: Comparison::new(&config.scales, shape.sample_rate, &device),
             optimiser: AdamW::new(config.optimiser.clone()),
             gradients: Gradients::default(),
@@ -147,6 +182,16 @@ impl CodecTask {
     #[must_use]
     pub fn score(&self) -> Option<&Score> {
         self.score.as_ref()
+    }
+
+    /// How many books a step uses: all, or by chance fewer, so that the first say most (quantiser dropout, Zeghidour et al. 2021,
+    /// §III-C).
+    fn books(&self, step: &Step) -> usize {
+        let mut random = Random::at(&[step.seed, step.number, 3]);
+        match random.unit() < self.config.dropout {
+            true => 1 + random.below(self.shape.books),
+            false => self.shape.books,
+        }
     }
 
     /// Pieces `[batch, samples]`; silence follows a recording that is shorter.
@@ -185,7 +230,7 @@ impl Task for CodecTask {
 
     fn learn(&mut self, batch: &[Item], step: &Step) -> Result<Numbers, TaskError> {
         let samples = self.batch(batch);
-        let made = self.model.forward(samples.clone(), self.shape.books);
+        let made = self.model.forward(samples.clone(), self.books(step));
         let parts = self.comparison.parts(&made.samples, &samples);
         let weights = &self.config.loss;
         let mut numbers = vec![("loss", 0.0)];
@@ -209,8 +254,26 @@ impl Task for CodecTask {
                 add("commitment", weights.commitment, commitment)?;
             }
         }
+        let judging = self.config.critic.as_ref().is_some_and(|critic| step.number >= critic.from);
+        let mut verdicts = [0.0; 2];
+        if let (Some(judge), Some(critic)) = (&self.judge, &self.config.critic)
+            && judging
+        {
+            let [verdict, matching] = judge.critic.verdict(samples.clone(), made.samples.clone());
+            verdicts = [scalar(verdict.clone())?, scalar(matching.clone())?];
+            loss = loss + verdict * critic.weight + matching * critic.matching;
+        }
         numbers[0].1 = scalar(loss.clone())?;
         self.gradients.add(&self.model, &mut loss.backward(), step.share);
+        if let Some(judge) = &mut self.judge {
+            let mut critic_loss = 0.0;
+            if judging {
+                let loss = judge.critic.loss(&samples, &made.samples.detach());
+                critic_loss = scalar(loss.clone())?;
+                judge.gradients.add(&judge.critic, &mut loss.backward(), step.share);
+            }
+            numbers.extend([("verdict", verdicts[0]), ("matching", verdicts[1]), ("critic", critic_loss)]);
+        }
         Ok(numbers)
     }
 
@@ -219,6 +282,12 @@ impl Task for CodecTask {
         self.model = self.optimiser.step(self.model.clone(), gradients, step.rate)?.0;
         if let Some(average) = &mut self.average {
             average.update(&self.model, step.number);
+        }
+        if let (Some(judge), Some(critic)) = (&mut self.judge, &self.config.critic)
+            && step.number >= critic.from
+        {
+            let gradients = std::mem::take(&mut judge.gradients);
+            judge.critic = judge.optimiser.step(judge.critic.clone(), gradients, step.rate * critic.rate)?.0;
         }
         Ok(())
     }
@@ -259,6 +328,10 @@ impl Task for CodecTask {
         if let Some(average) = &self.average {
             average.module.save(&folder.join("average.safetensors"))?;
         }
+        if let Some(judge) = &self.judge {
+            module::save(&judge.critic, &folder.join("critic.safetensors"))?;
+            judge.optimiser.save(&folder.join("critic-optimiser.safetensors"))?;
+        }
         Ok(())
     }
 
@@ -269,6 +342,11 @@ impl Task for CodecTask {
         self.optimiser.load(&folder.join("optimiser.safetensors"), &plain)?;
         if let Some(average) = &mut self.average {
             average.module = FrameModel::from_weights(&self.shape, &open("average.safetensors")?, &plain)?;
+        }
+        if let (Some(judge), Some(critic)) = (&mut self.judge, &self.config.critic) {
+            let new = Critic::new(critic, &self.device);
+            judge.critic = module::load(new, &open("critic.safetensors")?, |_| false)?;
+            judge.optimiser.load(&folder.join("critic-optimiser.safetensors"), &plain)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use jielong_nn::module::{self, ModuleError, parameters};
+use jielong_nn::module::{self, ModuleError, made, parameters};
 use jielong_nn::quantizer::QuantizerConfig;
 use jielong_nn::train::{AdamW, Average, Gradients, Item, Numbers, Random, Step, Task, TaskError, scalar};
 use jielong_nn::weights::Weights as Stored;
@@ -107,11 +107,10 @@ impl CodecTask {
         }
         let device = device.clone().autodiff();
         device.seed(config.plan.seed);
-        let model = VqModel::new(&shape, &device);
-        // All weights are made now, in the order of their fields, from the seed.
+        let model = made(VqModel::new(&shape, &device));
         let average = Average::new(&model, config.average);
         let judge = config.critic.as_ref().map(|critic| Judge {
-            critic: Critic::new(critic, &device),
+            critic: made(Critic::new(critic, &device)),
             optimiser: AdamW::new(config.optimiser.clone()),
             gradients: Gradients::default(),
         });
