@@ -75,6 +75,27 @@ fn a_folder_of_recordings_is_scored() {
     assert!(table.contains("STOI") && table.contains("0.80"), "{table}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_program_plays_recordings_and_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, recording) = (folder.path(), recording());
+    let recording = recording.to_str().unwrap();
+    good(&jielong(folder, &["encode", recording, "-o", "codes.json"]));
+    // `cp FILE heard.wav`, as a player would read the file.
+    let player = folder.join("player");
+    fs::write(&player, "#!/bin/sh\ncp \"$1\" heard.wav\n").unwrap();
+    assert!(Command::new("chmod").arg("755").arg(&player).status().unwrap().success());
+    let player = player.to_str().unwrap();
+    for file in [recording, "codes.json"] {
+        good(&jielong(folder, &["play", file, "--player", player]));
+        assert!(fs::read(folder.join("heard.wav")).unwrap().starts_with(b"RIFF"));
+        fs::remove_file(folder.join("heard.wav")).unwrap();
+    }
+    says(&jielong(folder, &["play", recording, "--player", "/nowhere/at-all"]), "/nowhere/at-all");
+    says(&jielong(folder, &["play", recording, "--player", "false"]), "could not play");
+}
+
 #[test]
 fn what_cannot_be_used_is_named() {
     let folder = tempfile::tempdir().unwrap();

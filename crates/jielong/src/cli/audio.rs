@@ -1,6 +1,7 @@
 //! `jielong audio`: recordings as codes and back, and how good a codec is.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -77,6 +78,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Play a recording, or what a codec makes of codes
+    Play {
+        #[command(flatten)]
+        codec: CodecArgs,
+        /// The recording: WAV, FLAC, MP3 or Ogg Vorbis; or codes, as `encode` writes them
+        file: PathBuf,
+        /// The program that plays WAV files (default: pw-play, paplay, aplay, afplay or ffplay, the first that is there)
+        #[arg(long, value_name = "PROGRAM", env = "JIELONG_PLAYER")]
+        player: Option<PathBuf>,
+    },
     /// Score a codec on recordings: STOI, PESQ, SI-SDR, mel distance, how many codes are used
     Eval {
         #[command(flatten)]
@@ -115,6 +126,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
         Command::Encode { codec, recording, out } => encode(&codec, &recording, out.as_deref()),
         Command::Decode { codec, codes, out } => decode(&codec, &codes, &out),
         Command::Roundtrip { codec, recording, out, json } => roundtrip(&codec, &recording, out.as_deref(), json),
+        Command::Play { codec, file, player } => play(&codec, &file, player.as_deref()),
         Command::Eval { codec, data, split, limit, json } => {
             eval(&codec, &chosen(&data, split, limit, global)?, json, global)
         }
@@ -152,6 +164,11 @@ fn encode(codec: &CodecArgs, recording: &Path, out: Option<&Path>) -> Result<()>
 }
 
 fn decode(codec: &CodecArgs, path: &Path, out: &Path) -> Result<()> {
+    files::write(out, &decoded(codec, path)?.to_wav()?)
+}
+
+/// The recording of codes in a file.
+fn decoded(codec: &CodecArgs, path: &Path) -> Result<Sound> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let Coded { books, rate, samples, codes } =
         serde_json::from_str(&text).with_context(|| format!("{} holds no codes", path.display()))?;
@@ -166,8 +183,41 @@ fn decode(codec: &CodecArgs, path: &Path, out: &Path) -> Result<()> {
         bail!("{}: frame {frame} has {} codes, expected {}", path.display(), codes[frame].len(), books.len());
     }
     let codes = Codes { size: vec![samples], grid: vec![codes.len()], books: books.len(), values: codes.concat() };
-    let sound = codec.decode(&codes).with_context(|| path.display().to_string())?;
-    files::write(out, &sound.to_wav()?)
+    codec.decode(&codes).with_context(|| path.display().to_string())
+}
+
+/// Programs that play a WAV file, with what they need before its name.
+const PLAYERS: [(&str, &[&str]); 5] = [
+    ("pw-play", &[]),
+    ("paplay", &[]),
+    ("aplay", &["-q"]),
+    ("afplay", &[]),
+    ("ffplay", &["-v", "error", "-nodisp", "-autoexit"]),
+];
+
+fn play(codec: &CodecArgs, path: &Path, player: Option<&Path>) -> Result<()> {
+    let json = path.extension().is_some_and(|ending| ending == "json");
+    let sound = if json { decoded(codec, path)? } else { Sound::open(path, &Reading::default())? };
+    let mut file = tempfile::Builder::new().suffix(".wav").tempfile()?;
+    file.write_all(&sound.to_wav()?)?;
+    let players: Vec<(&Path, &[&str])> = match player {
+        Some(player) => vec![(player, &[])],
+        None => PLAYERS.iter().map(|(name, arguments)| (Path::new(*name), *arguments)).collect(),
+    };
+    for (player, arguments) in &players {
+        let name = player.display();
+        match std::process::Command::new(player).args(*arguments).arg(file.path()).status() {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => bail!("{name} could not play ({status}); `--player` names another program"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => bail!("{name} cannot be started: {error}"),
+        }
+    }
+    let names: Vec<String> = players.iter().map(|(player, _)| player.display().to_string()).collect();
+    bail!(
+        "nothing here plays sound ({} are not there); install one of them, or name a program with `--player`",
+        names.join(", ")
+    )
 }
 
 fn roundtrip(codec: &CodecArgs, path: &Path, out: Option<&Path>, json: bool) -> Result<()> {
