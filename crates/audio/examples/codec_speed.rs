@@ -1,4 +1,5 @@
-//! How many times faster than it sounds a codec encodes and decodes: `codec_speed FOLDER [THREADS] [SECONDS]`, on the CPU.
+//! How many times faster than it sounds a codec encodes and decodes: `codec_speed FOLDER [THREADS] [SECONDS] [DECODED]`, on the
+//! CPU.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,11 +12,12 @@ use jielong_core::Codec;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     jielong_kernels::keep_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let folder = Path::new(arguments.first().ok_or("usage: codec_speed FOLDER [THREADS] [SECONDS]")?);
+    let folder = Path::new(arguments.first().ok_or("usage: codec_speed FOLDER [THREADS] [SECONDS] [DECODED]")?);
     let number = |index: usize, or: usize| arguments.get(index).map_or(Ok(or), |text| text.parse());
     let (threads, seconds) = (number(1, 1)?, number(2, 10)?);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    let [config, weights] = ["config.toml", "model.safetensors"].map(|name| folder.join(name));
+    let [toml, json, weights] = ["config.toml", "config.json", "model.safetensors"].map(|name| folder.join(name));
+    let config = if toml.is_file() { toml } else { json };
     let codec = FrameCodec::open(&config, &weights, &Device::flex())?;
     let rate = codec.config().sample_rate;
     let wave = |n: u32| 0.3 * (n as f32 * 0.05).sin() * (n as f32 * 0.0007).sin();
