@@ -91,7 +91,7 @@ pub fn load<M: Module>(module: M, weights: &Weights, unused: impl Fn(&str) -> bo
     load_as(module, weights, str::to_owned, unused)
 }
 
-/// As [`load`], from a file that calls the parameters by other names, those that `stored` gives. Where it keeps a parameter
+/// As [`load`](load()), from a file that calls the parameters by other names, those that `stored` gives. Where it keeps a parameter
 /// `w` as `w_g` and `w_v`, a length and a direction (Salimans & Kingma 2016, *Weight normalization*, over all dimensions but
 /// the first), it becomes one.
 ///

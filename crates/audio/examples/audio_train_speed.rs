@@ -1,4 +1,4 @@
-//! How long a training step of a codec for sound takes: `train_speed CONFIG SAMPLES BATCH`, on the CPU.
+//! How long a training step of a codec for sound takes: `audio_train_speed CONFIG SAMPLES BATCH`, on the CPU.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     jielong_kernels::keep_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [config, samples, batch] = &arguments[..] else {
-        return Err("usage: train_speed CONFIG SAMPLES BATCH".into());
+        return Err("usage: audio_train_speed CONFIG SAMPLES BATCH".into());
     };
     let (samples, batch): (usize, usize) = (samples.parse()?, batch.parse()?);
     let config = FrameConfig::open(Path::new(config))?;
