@@ -10,6 +10,9 @@
 //!
 //! With a [`Guess`] several tokens are read in one pass: those that are then drawn are not fed again, the others are taken
 //! back. The events are the same, and so is the state once the generation is over or dropped.
+//!
+//! With a [`Machine`] a token is drawn from those that may come next, and only their logits are computed: what is generated is
+//! whole segments, as far as the limits leave room for them.
 
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
@@ -18,7 +21,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Serialize, Serializer};
 
-use crate::{Guess, Logits, Model, ModelError, SampleError, Sampler, Speculation, State, Token, check_tokens};
+use crate::{
+    Allowed, Guess, Logits, Machine, Model, ModelError, SampleError, Sampler, Speculation, State, Token, check_tokens,
+};
 
 /// What to continue, and when to stop.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +73,8 @@ pub enum Event {
 pub struct Step {
     /// The token.
     pub token: Token,
-    /// Natural logarithm of the probability that the model itself gave it: before penalties, temperature and filters.
+    /// Natural logarithm of the probability that the model itself gave it: before penalties, temperature and filters; among
+    /// those that may come next, where a [`Machine`] says which.
     pub logprob: f32,
     /// The likeliest tokens in the model's own distribution, best first, of equal ones the lower id first. Impossible
     /// tokens are left out.
@@ -147,6 +153,7 @@ pub fn generate<'a, M: Model>(
         guess: None,
         ahead: VecDeque::new(),
         speculation: Speculation::default(),
+        machine: None,
     }
 }
 
@@ -166,6 +173,8 @@ pub struct Generation<'a, M: Model> {
     /// Guesses that the state holds, each with the logits after it.
     ahead: VecDeque<(Token, Logits)>,
     speculation: Speculation,
+    /// What may come next, which has read all of the history.
+    machine: Option<Machine<'a>>,
 }
 
 /// What comes next.
@@ -184,6 +193,13 @@ impl<'a, M: Model> Generation<'a, M> {
     #[must_use]
     pub fn with_guess(mut self, guess: &'a mut dyn Guess, count: usize) -> Self {
         self.guess = Some((guess, count));
+        self
+    }
+
+    /// Draws only what may follow. The machine has read the prompt.
+    #[must_use]
+    pub fn with_machine(mut self, machine: Machine<'a>) -> Self {
+        self.machine = Some(machine);
         self
     }
 
@@ -208,10 +224,10 @@ impl<'a, M: Model> Generation<'a, M> {
         }
         Ok(match phase {
             Phase::Prefill(fed) => Some(self.prefill(fed)?),
-            Phase::Draw(logits) => Some(self.draw(&logits)?),
+            Phase::Draw(mut logits) => Some(self.draw(&mut logits)?),
             Phase::Feed(token) => {
-                let logits = self.feed(token)?;
-                Some(self.draw(&logits)?)
+                let mut logits = self.feed(token)?;
+                Some(self.draw(&mut logits)?)
             }
             Phase::Stop(reason) => Some(Event::End(reason)),
             Phase::Start | Phase::Over => None,
@@ -248,8 +264,12 @@ impl<'a, M: Model> Generation<'a, M> {
     fn prefill(&mut self, fed: usize) -> Result<Event, GenerateError> {
         let Request { prompt, chunk, .. } = self.request;
         let done = fed.saturating_add(chunk.max(1)).min(prompt.len());
-        let logits = self.model.next(&prompt[fed..done], self.state)?;
-        self.phase = if done < prompt.len() { Phase::Prefill(done) } else { Phase::Draw(logits) };
+        let last = done == prompt.len();
+        let logits = match self.allowed().filter(|_| last) {
+            Some(allowed) => self.model.next_of(&prompt[fed..done], self.state, &allowed)?,
+            None => self.model.next(&prompt[fed..done], self.state)?,
+        };
+        self.phase = if last { Phase::Draw(logits) } else { Phase::Prefill(done) };
         let total = prompt.len();
         Ok(Event::Prefill { done, total })
     }
@@ -268,7 +288,10 @@ impl<'a, M: Model> Generation<'a, M> {
         self.speculation.passes += 1;
         let guesses = self.guesses()?;
         if guesses.is_empty() {
-            return self.model.next(&[token], self.state);
+            return match self.allowed() {
+                Some(allowed) => self.model.next_of(&[token], self.state, &allowed),
+                None => self.model.next(&[token], self.state),
+            };
         }
         self.speculation.proposed += guesses.len();
         let tokens: Vec<Token> = std::iter::once(token).chain(guesses.iter().copied()).collect();
@@ -296,14 +319,28 @@ impl<'a, M: Model> Generation<'a, M> {
         self.state.truncate(self.history.len().saturating_sub(1));
     }
 
-    fn draw(&mut self, logits: &Logits) -> Result<Event, GenerateError> {
+    /// What may come next, if anybody says.
+    fn allowed(&self) -> Option<Allowed> {
+        let machine = self.machine.as_ref()?;
+        // Tokens that may still be drawn: the last one of a context has no room to be fed.
+        let room = (self.model.context() + 1).saturating_sub(self.history.len());
+        let left = self.request.max_new_tokens.saturating_sub(self.generated().len());
+        Some(machine.allowed(left.min(room)))
+    }
+
+    fn draw(&mut self, logits: &mut Logits) -> Result<Event, GenerateError> {
         let position = self.history.len().saturating_sub(1);
+        if let Some(allowed) = self.allowed() {
+            allowed.mask(&mut logits.0);
+        }
         let log_probs = logits.log_probs();
         let log_probs = log_probs.ok_or(ModelError::NotFinite { position })?;
         self.row.clone_from(&logits.0);
         let Request { prompt, end_tokens, top, .. } = self.request;
         let token = self.sampler.sample(&mut self.row, prompt.len(), &self.history, end_tokens)?;
         self.history.push(token);
+        let legal = self.machine.as_mut().is_none_or(|machine| machine.push(token).is_ok());
+        debug_assert!(legal, "only what may come next was left to draw");
         self.phase = self.after(token);
         Ok(Event::Token(Step { token, logprob: log_probs.of(token), top: log_probs.top(top) }))
     }

@@ -1,6 +1,6 @@
 //! The model as a function: tokens in, a logit for every possible next token out.
 
-use crate::{Logits, Token};
+use crate::{Allowed, Logits, Token};
 
 /// What a model remembers of the tokens it was fed, such as a key-value cache. Owned by the caller, so that one model
 /// serves many requests and nothing leaks from one into another.
@@ -39,6 +39,17 @@ pub trait Model {
     /// # Errors
     /// The state is then as it was before the call. [`check_tokens`] has the checks that every model makes.
     fn next(&self, tokens: &[Token], state: &mut Self::State) -> Result<Logits, ModelError>;
+
+    /// As [`next`](Self::next), where only these tokens may come next: their logits are the same, all others `-inf`. A model
+    /// that computes logits one by one leaves the others out.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    fn next_of(&self, tokens: &[Token], state: &mut Self::State, allowed: &Allowed) -> Result<Logits, ModelError> {
+        let mut logits = self.next(tokens, state)?;
+        allowed.mask(&mut logits.0);
+        Ok(logits)
+    }
 
     /// Appends `tokens` to `state` and gives the logits after each of them: the same as one [`next`](Self::next) after
     /// another, in one pass where the model can.
