@@ -9,10 +9,12 @@
 //! - [`Guess`]: what may follow, cheaply, so that one pass of the model gives several tokens.
 //! - [`Vocab`]: one id space for every kind of token; [`Machine`]: which of them may come next.
 //! - [`Guided`]: a model that follows its prompt more closely than it would by itself.
+//! - [`cost`]: steps, arithmetic and bytes of a generation, as formulas.
 //!
 //! Absent on purpose: text, media, files, printing, threads, and any tensor library.
 
 mod codec;
+pub mod cost;
 mod generate;
 mod guided;
 mod logits;

@@ -139,7 +139,7 @@ impl KindConfig {
         };
         let marks = (!self.free).then(|| take(2)).map(|ids| (Token(ids.start), Token(ids.start + 1)));
         let books = match (self.text, &self.books) {
-            (Some(count), _) => Vec::from([0..count]),
+            (Some(count), _) => std::iter::once(0..count).collect(),
             (None, Some(books)) => books.iter().map(|&size| take(size)).collect(),
             (None, None) => vec![take(self.symbols.as_ref().map_or(0, Vec::len) as u32)],
         };

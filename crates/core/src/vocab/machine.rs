@@ -93,7 +93,7 @@ impl<'a> Machine<'a> {
                 let spare = left.saturating_sub(if rows.is_none() { 3 } else { 2 });
                 let most = spare / (frame * rows.unwrap_or(1) as usize).max(1);
                 let most = most.clamp(1, sizes.len()) as u32;
-                Vec::from([sizes.start..sizes.start + most])
+                std::iter::once(sizes.start..sizes.start + most).collect()
             }
             &Place::Codes { kind, read, of } => {
                 let kind = &vocab.kinds[kind];
