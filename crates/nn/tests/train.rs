@@ -5,16 +5,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use jielong_nn::module::{self, uniform};
+use jielong_nn::module::uniform;
 use jielong_nn::train::{
-    AdamW, AdamWConfig, Average, End, Event, Gradients, Item, Numbers, Plan, Random, Step, Task, TaskError, TrainError,
-    latest, run, scalar,
+    AdamWConfig, End, Event, Item, Learner, Losses, Numbers, Plan, Random, Step, Task, TaskError, TrainError, latest,
+    run, scalar,
 };
-use jielong_nn::weights::Weights;
 
 #[derive(Module, Debug)]
 struct Net {
@@ -39,26 +39,20 @@ impl Net {
 
 /// Learns the product of two numbers.
 struct Product {
-    net: Option<Net>,
-    gradients: Gradients,
-    optimiser: AdamW,
-    average: Average<Net>,
+    net: Learner<Net>,
     device: Device,
     full: bool,
 }
 
+/// The random numbers of a device are drawn by all threads: new weights are made by one test at a time.
+static MAKING: Mutex<()> = Mutex::new(());
+
 impl Product {
     fn new() -> Self {
+        let _making = MAKING.lock().unwrap();
         let device = Device::flex().autodiff();
         device.seed(7);
-        let net = Net::new(&device);
-        let average = Average::new(&net, 0.9);
-        let optimiser = AdamW::new(AdamWConfig::default());
-        Self { net: Some(net), gradients: Gradients::default(), optimiser, average, device, full: false }
-    }
-
-    fn net(&self) -> &Net {
-        self.net.as_ref().unwrap()
+        Self { net: Learner::new(Net::new(&device), AdamWConfig::default(), 0.9), device, full: false }
     }
 
     fn batch(&self, batch: &[Item]) -> (Tensor<2>, Tensor<2>) {
@@ -87,41 +81,27 @@ impl Task for Product {
     }
 
     fn learn(&mut self, batch: &[Item], step: &Step) -> Result<Numbers, TaskError> {
-        let loss = self.loss(self.net(), batch);
-        let net = self.net.take().unwrap();
-        self.gradients.add(&net, &mut loss.backward(), step.share);
-        self.net = Some(net);
-        Ok(vec![("loss", scalar(loss)?)])
+        let loss = self.loss(self.net.module(), batch);
+        Ok(vec![("loss".into(), self.net.add(loss, step.share)?)])
     }
 
     fn update(&mut self, step: &Step) -> Result<(), TaskError> {
-        let gradients = std::mem::take(&mut self.gradients);
-        let (net, _) = self.optimiser.step(self.net.take().unwrap(), gradients, step.rate)?;
-        self.average.update(&net, step.number);
-        self.net = Some(net);
+        self.net.update(step.rate)?;
         Ok(())
     }
 
     fn evaluate(&mut self, _: &Step, _: &Path) -> Result<Numbers, TaskError> {
         let items: Vec<Item> = (100..200).map(|index| Item { index, seed: 0 }).collect();
-        Ok(vec![("held_out", scalar(self.loss(&self.average.module, &items))?)])
+        Ok(vec![("held_out".into(), scalar(self.loss(&self.net.result(), &items))?)])
     }
 
     fn save(&self, folder: &Path) -> Result<(), TaskError> {
-        module::save(self.net(), &folder.join("model.safetensors"))?;
-        if self.full {
-            return Err("no space left".into());
-        }
-        module::save(&self.average.module, &folder.join("average.safetensors"))?;
-        Ok(self.optimiser.save(&folder.join("optimiser.safetensors"))?)
+        self.net.save(folder, "model")?;
+        if self.full { Err("no space left".into()) } else { Ok(()) }
     }
 
     fn load(&mut self, folder: &Path) -> Result<(), TaskError> {
-        let open = |name: &str| Weights::open(&folder.join(name));
-        self.net = Some(module::load(Net::new(&self.device), &open("model.safetensors")?, |_| false)?);
-        let average = Net::new(&Device::flex());
-        self.average.module = module::load(average, &open("average.safetensors")?, |_| false)?;
-        Ok(self.optimiser.load(&folder.join("optimiser.safetensors"), &Device::flex())?)
+        Ok(self.net.load(folder, "model")?)
     }
 }
 
@@ -330,5 +310,59 @@ fn a_loss_that_is_no_number_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let wild = Plan { rate: 1e30, ..plan() };
     let error = go(folder.path(), &wild, &mut |_| {}).unwrap_err();
-    assert!(matches!(error, TrainError::Diverged { name: "loss", .. }), "{error}");
+    assert!(matches!(&error, TrainError::Diverged { name, .. } if name == "loss"), "{error}");
+}
+
+#[test]
+fn a_learner_goes_on_from_its_files() {
+    let items: Vec<Item> = (0..8).map(|index| Item { index, seed: 0 }).collect();
+    let step = |task: &mut Product| {
+        let loss = task.loss(task.net.module(), &items);
+        task.net.add(loss, 1.0).unwrap();
+        task.net.update(0.01).unwrap()
+    };
+    let files = ["average", "model", "optimiser", "other-average", "other-optimiser", "other"];
+    for average in [0.9, 0.0] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let new = || {
+            let task = Product::new();
+            let net = Learner::new(Net::new(&task.device), AdamWConfig::default(), average);
+            Product { net, ..task }
+        };
+        let (mut task, mut again) = (new(), new());
+        assert_eq!(task.net.parameters(), 2 * 16 + 16 + 16);
+        step(&mut task);
+        let [last, mean] = [task.net.module(), &task.net.result()].map(|net| net.out.val().into_data());
+        assert_eq!(last == mean, average == 0.0);
+
+        ["model", "other"].iter().for_each(|name| task.net.save(folder, name).unwrap());
+        let expected = files.iter().filter(|name| average > 0.0 || !name.ends_with("average"));
+        let expected: Vec<String> = expected.map(|name| format!("{name}.safetensors")).collect();
+        assert_eq!(bytes(folder).into_keys().collect::<Vec<_>>(), expected);
+        again.net.load(folder, "other").unwrap();
+        assert_eq!(step(&mut task), step(&mut again));
+        let [whole, parts] = [&task, &again].map(|task| {
+            task.net.save(folder, "model").unwrap();
+            bytes(folder)
+        });
+        assert!(whole == parts && whole["model.safetensors"] != whole["other.safetensors"]);
+
+        fs::remove_file(folder.join("other.safetensors")).unwrap();
+        let error = again.net.load(folder, "other").unwrap_err().to_string();
+        assert!(error.contains("other.safetensors"), "{error}");
+    }
+}
+
+#[test]
+fn a_loss_of_parts_says_each() {
+    let mut task = Product::new();
+    let items = [Item { index: 0, seed: 0 }];
+    let loss = task.loss(task.net.module(), &items);
+    let value = scalar(loss.clone()).unwrap();
+    let mut losses = Losses::new(&task.device);
+    losses.add("twice", 2.0, loss.clone()).unwrap();
+    losses.add("of a config".to_owned(), 0.0, loss).unwrap();
+    let found = task.net.add_all(losses, 0.5).unwrap();
+    assert_eq!(found, [("loss".into(), 2.0 * value), ("twice".into(), value), ("of a config".into(), value)]);
 }

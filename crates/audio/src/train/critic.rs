@@ -10,7 +10,8 @@ use burn::tensor::activation::{leaky_relu, relu};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 use jielong_nn::conv::{Sliding, conv2d};
-use jielong_nn::module::uniform;
+use jielong_nn::module::{ModuleError, uniform};
+use jielong_nn::train::{AdamWConfig, Learner, Losses, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::frames::{forward, magnitudes, windows};
@@ -96,6 +97,59 @@ impl Critic {
             }
         }
         loss / (2.0 * count)
+    }
+}
+
+/// Critics in training: of no weight before their first step.
+#[derive(Debug)]
+pub(super) struct Judge {
+    config: CriticConfig,
+    pub(super) critic: Learner<Critic>,
+}
+
+impl Judge {
+    pub(super) fn new(config: &CriticConfig, optimiser: &AdamWConfig, device: &Device) -> Self {
+        let critic = Learner::new(Critic::new(config, device), optimiser.clone(), 0.0);
+        Self { config: config.clone(), critic }
+    }
+
+    fn plays(&self, step: &Step) -> bool {
+        step.number >= self.config.from
+    }
+
+    /// Adds the verdict on reconstructions, and how they look, to the loss of the codec.
+    pub(super) fn verdict(
+        &self,
+        losses: &mut Losses,
+        [recordings, reconstructions]: [Tensor<2>; 2],
+        step: &Step,
+    ) -> Result<(), ModuleError> {
+        let [verdict, matching] = match self.plays(step) {
+            true => self.critic.module().verdict(recordings, reconstructions),
+            false => [(); 2].map(|()| Tensor::zeros([1], &reconstructions.device())),
+        };
+        losses.add("verdict", self.config.weight, verdict)?;
+        losses.add("matching", self.config.matching, matching)
+    }
+
+    /// Adds the gradients of a batch; gives its loss.
+    pub(super) fn learn(
+        &mut self,
+        [recordings, reconstructions]: [Tensor<2>; 2],
+        step: &Step,
+    ) -> Result<f64, ModuleError> {
+        if !self.plays(step) {
+            return Ok(0.0);
+        }
+        let loss = self.critic.module().loss(&recordings, &reconstructions.detach());
+        self.critic.add(loss, step.share)
+    }
+
+    pub(super) fn update(&mut self, step: &Step) -> Result<(), ModuleError> {
+        if self.plays(step) {
+            self.critic.update(step.rate * self.config.rate)?;
+        }
+        Ok(())
     }
 }
 

@@ -2,16 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use jielong_nn::module::{self, ModuleError, made, parameters};
-use jielong_nn::quantizer::QuantizerConfig;
-use jielong_nn::train::{AdamW, Average, Gradients, Item, Numbers, Random, Step, Task, TaskError, scalar};
-use jielong_nn::weights::Weights as Stored;
+use jielong_nn::quantizer::{Quantized, QuantizerConfig};
+use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError};
 use rayon::prelude::*;
 
 use super::config::TrainingConfig;
-use super::critic::Critic;
+use super::critic::Judge;
 use super::loss::Comparison;
 use super::score::{Measures, Score, score};
 use crate::codec::{FrameCodec, FrameConfig, FrameModel};
@@ -62,14 +59,6 @@ pub struct Files {
     pub held_out: Vec<PathBuf>,
 }
 
-/// Critics in training.
-#[derive(Debug)]
-struct Judge {
-    critic: Critic,
-    optimiser: AdamW,
-    gradients: Gradients,
-}
-
 /// A codec in training.
 #[derive(Debug)]
 pub struct CodecTask {
@@ -82,10 +71,7 @@ pub struct CodecTask {
     pieces: Vec<usize>,
     held_out: Vec<PathBuf>,
     comparison: Comparison,
-    model: FrameModel,
-    optimiser: AdamW,
-    gradients: Gradients,
-    average: Option<Average<FrameModel>>,
+    model: Learner<FrameModel>,
     judge: Option<Judge>,
     score: Option<Score>,
 }
@@ -142,19 +128,11 @@ impl CodecTask {
             .flat_map(|(index, recording)| std::iter::repeat_n(index, recording.len().div_ceil(samples)));
         let device = device.clone().autodiff();
         device.seed(config.plan.seed);
-        let model = made(FrameModel::new(&shape, &device));
-        let average = Average::new(&model, config.average);
-        let judge = config.critic.as_ref().map(|critic| Judge {
-            critic: made(Critic::new(critic, &device)),
-            optimiser: AdamW::new(config.optimiser.clone()),
-            gradients: Gradients::default(),
-        });
+        let model = Learner::new(FrameModel::new(&shape, &device), config.optimiser.clone(), config.average);
+        let judge = config.critic.as_ref().map(|critic| Judge::new(critic, &config.optimiser, &device));
         Ok(Self {
             judge,
             comparison: Comparison::new(&config.scales, shape.sample_rate, &device),
-            optimiser: AdamW::new(config.optimiser.clone()),
-            gradients: Gradients::default(),
-            average: (config.average > 0.0).then_some(average),
             score: None,
             pieces: pieces.collect(),
             recordings,
@@ -169,13 +147,13 @@ impl CodecTask {
     /// Numbers of the codec.
     #[must_use]
     pub fn parameters(&self) -> usize {
-        parameters(&self.model).values().map(|shape| shape.iter().product::<usize>()).sum()
+        self.model.parameters()
     }
 
     /// The result so far: the mean of the weights, if there is one.
     #[must_use]
     pub fn result(&self) -> FrameModel {
-        self.average.as_ref().map_or_else(|| self.model.valid(), |average| average.module.clone())
+        self.model.result()
     }
 
     /// The score of the last evaluation.
@@ -210,6 +188,26 @@ impl CodecTask {
         Tensor::from_data(TensorData::new(values, [batch.len(), samples]), &self.device)
     }
 
+    /// Parts of the loss of a batch without critics.
+    fn losses(&self, [samples, made]: &[Tensor<2>; 2], books: Vec<Quantized>) -> Result<Losses, TaskError> {
+        let weights = &self.config.loss;
+        let parts = self.comparison.parts(made, samples);
+        let mut losses = Losses::new(&self.device);
+        losses.add("mel", weights.mel, parts.mel)?;
+        losses.add("magnitude", weights.magnitude, parts.magnitude)?;
+        losses.add("convergence", weights.convergence, parts.convergence)?;
+        if let QuantizerConfig::Vq { .. } = self.shape.quantizer {
+            let sum = |parts: Vec<Tensor<1>>| parts.into_iter().reduce(|a, b| a + b);
+            let parts = books.into_iter().map(|book| (book.codebook_loss, book.commitment_loss));
+            let (codebook, commitment): (Vec<_>, Vec<_>) = parts.unzip();
+            if let (Some(codebook), Some(commitment)) = (sum(codebook), sum(commitment)) {
+                losses.add("codebook", weights.codebook, codebook)?;
+                losses.add("commitment", weights.commitment, commitment)?;
+            }
+        }
+        Ok(losses)
+    }
+
     /// Held-out recordings, spread over all, their beginnings.
     fn heard(&self) -> impl Iterator<Item = Result<Sound, TaskError>> {
         let files = &self.held_out;
@@ -230,66 +228,22 @@ impl Task for CodecTask {
 
     fn learn(&mut self, batch: &[Item], step: &Step) -> Result<Numbers, TaskError> {
         let samples = self.batch(batch);
-        let made = self.model.forward(samples.clone(), self.books(step));
-        let parts = self.comparison.parts(&made.samples, &samples);
-        let weights = &self.config.loss;
-        let mut numbers = vec![("loss", 0.0)];
-        let mut loss = Tensor::<1>::zeros([1], &self.device);
-        let mut add = |name: &'static str, weight: f64, part: Tensor<1>| -> Result<(), ModuleError> {
-            numbers.push((name, scalar(part.clone())?));
-            if weight != 0.0 {
-                loss = loss.clone() + part * weight;
-            }
-            Ok(())
-        };
-        add("mel", weights.mel, parts.mel)?;
-        add("magnitude", weights.magnitude, parts.magnitude)?;
-        add("convergence", weights.convergence, parts.convergence)?;
-        if let QuantizerConfig::Vq { .. } = self.shape.quantizer {
-            let sum = |parts: Vec<Tensor<1>>| parts.into_iter().reduce(|a, b| a + b);
-            let parts = made.books.into_iter().map(|book| (book.codebook_loss, book.commitment_loss));
-            let (codebook, commitment): (Vec<_>, Vec<_>) = parts.unzip();
-            if let (Some(codebook), Some(commitment)) = (sum(codebook), sum(commitment)) {
-                add("codebook", weights.codebook, codebook)?;
-                add("commitment", weights.commitment, commitment)?;
-            }
+        let made = self.model.module().forward(samples.clone(), self.books(step));
+        let pair = [samples, made.samples];
+        let mut losses = self.losses(&pair, made.books)?;
+        if let Some(judge) = &self.judge {
+            judge.verdict(&mut losses, pair.clone(), step)?;
         }
-        let judging = self.config.critic.as_ref().is_some_and(|critic| step.number >= critic.from);
-        let mut verdicts = [0.0; 2];
-        if let (Some(judge), Some(critic)) = (&self.judge, &self.config.critic)
-            && judging
-        {
-            let [verdict, matching] = judge.critic.verdict(samples.clone(), made.samples.clone());
-            verdicts = [scalar(verdict.clone())?, scalar(matching.clone())?];
-            loss = loss + verdict * critic.weight + matching * critic.matching;
-        }
-        numbers[0].1 = scalar(loss.clone())?;
-        self.gradients.add(&self.model, &mut loss.backward(), step.share);
+        let mut numbers = self.model.add_all(losses, step.share)?;
         if let Some(judge) = &mut self.judge {
-            let mut critic_loss = 0.0;
-            if judging {
-                let loss = judge.critic.loss(&samples, &made.samples.detach());
-                critic_loss = scalar(loss.clone())?;
-                judge.gradients.add(&judge.critic, &mut loss.backward(), step.share);
-            }
-            numbers.extend([("verdict", verdicts[0]), ("matching", verdicts[1]), ("critic", critic_loss)]);
+            numbers.push(("critic".into(), judge.learn(pair, step)?));
         }
         Ok(numbers)
     }
 
     fn update(&mut self, step: &Step) -> Result<(), TaskError> {
-        let gradients = std::mem::take(&mut self.gradients);
-        self.model = self.optimiser.step(self.model.clone(), gradients, step.rate)?.0;
-        if let Some(average) = &mut self.average {
-            average.update(&self.model, step.number);
-        }
-        if let (Some(judge), Some(critic)) = (&mut self.judge, &self.config.critic)
-            && step.number >= critic.from
-        {
-            let gradients = std::mem::take(&mut judge.gradients);
-            judge.critic = judge.optimiser.step(judge.critic.clone(), gradients, step.rate * critic.rate)?.0;
-        }
-        Ok(())
+        self.model.update(step.rate)?;
+        self.judge.as_mut().map_or(Ok(()), |judge| Ok(judge.update(step)?))
     }
 
     fn evaluate(&mut self, step: &Step, out: &Path) -> Result<Numbers, TaskError> {
@@ -312,43 +266,24 @@ impl Task for CodecTask {
             }
         }
         let numbers = vec![
-            ("stoi", found.stoi.0),
-            ("estoi", found.estoi.0),
-            ("mel", found.mel.0),
-            ("usage", found.usage()),
-            ("perplexity", found.perplexity()),
+            ("stoi".into(), found.stoi.0),
+            ("estoi".into(), found.estoi.0),
+            ("mel".into(), found.mel.0),
+            ("usage".into(), found.usage()),
+            ("perplexity".into(), found.perplexity()),
         ];
         self.score = Some(found);
         Ok(numbers)
     }
 
     fn save(&self, folder: &Path) -> Result<(), TaskError> {
-        self.model.save(&folder.join("model.safetensors"))?;
-        self.optimiser.save(&folder.join("optimiser.safetensors"))?;
-        if let Some(average) = &self.average {
-            average.module.save(&folder.join("average.safetensors"))?;
-        }
-        if let Some(judge) = &self.judge {
-            module::save(&judge.critic, &folder.join("critic.safetensors"))?;
-            judge.optimiser.save(&folder.join("critic-optimiser.safetensors"))?;
-        }
-        Ok(())
+        self.model.save(folder, "model")?;
+        self.judge.as_ref().map_or(Ok(()), |judge| Ok(judge.critic.save(folder, "critic")?))
     }
 
     fn load(&mut self, folder: &Path) -> Result<(), TaskError> {
-        let open = |name: &str| Stored::open(&folder.join(name));
-        let plain = self.device.clone().inner();
-        self.model = FrameModel::from_weights(&self.shape, &open("model.safetensors")?, &self.device)?;
-        self.optimiser.load(&folder.join("optimiser.safetensors"), &plain)?;
-        if let Some(average) = &mut self.average {
-            average.module = FrameModel::from_weights(&self.shape, &open("average.safetensors")?, &plain)?;
-        }
-        if let (Some(judge), Some(critic)) = (&mut self.judge, &self.config.critic) {
-            let new = Critic::new(critic, &self.device);
-            judge.critic = module::load(new, &open("critic.safetensors")?, |_| false)?;
-            judge.optimiser.load(&folder.join("critic-optimiser.safetensors"), &plain)?;
-        }
-        Ok(())
+        self.model.load(folder, "model")?;
+        self.judge.as_mut().map_or(Ok(()), |judge| Ok(judge.critic.load(folder, "critic")?))
     }
 }
 

@@ -7,6 +7,8 @@ use burn::module::Module;
 use burn::tensor::activation::{leaky_relu, relu};
 use burn::tensor::{Device, Tensor};
 use jielong_nn::group_norm::Then;
+use jielong_nn::module::ModuleError;
+use jielong_nn::train::{AdamWConfig, Learner, Losses, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::vq::blocks::{Conv, GroupNorm, Norm};
@@ -38,6 +40,13 @@ pub struct Critic {
 
 const SLOPE: f64 = 0.2;
 const GROUPS: usize = 4;
+
+/// A critic in training: of no weight before its first step.
+#[derive(Debug)]
+pub(super) struct Judge {
+    config: CriticConfig,
+    pub(super) critic: Learner<Critic>,
+}
 
 impl Critic {
     /// A new critic; its channels are a multiple of four, its layers at least one.
@@ -74,5 +83,50 @@ impl Critic {
         let real = relu(1.0 - self.forward(pictures)).mean();
         let made = relu(self.forward(reconstructions) + 1.0).mean();
         (real + made) / 2.0
+    }
+}
+
+impl Judge {
+    pub(super) fn new(config: &CriticConfig, optimiser: &AdamWConfig, device: &Device) -> Self {
+        let critic = Learner::new(Critic::new(config, device), optimiser.clone(), 0.0);
+        Self { config: config.clone(), critic }
+    }
+
+    fn plays(&self, step: &Step) -> bool {
+        step.number >= self.config.from
+    }
+
+    /// Adds the verdict on reconstructions to the loss of the codec.
+    pub(super) fn verdict(
+        &self,
+        losses: &mut Losses,
+        reconstructions: Tensor<4>,
+        step: &Step,
+    ) -> Result<(), ModuleError> {
+        let verdict = match self.plays(step) {
+            true => self.critic.module().verdict(reconstructions),
+            false => Tensor::zeros([1], &reconstructions.device()),
+        };
+        losses.add("verdict", self.config.weight, verdict)
+    }
+
+    /// Adds the gradients of a batch; gives its loss.
+    pub(super) fn learn(
+        &mut self,
+        [pictures, reconstructions]: [Tensor<4>; 2],
+        step: &Step,
+    ) -> Result<f64, ModuleError> {
+        if !self.plays(step) {
+            return Ok(0.0);
+        }
+        let loss = self.critic.module().loss(pictures, reconstructions.detach());
+        self.critic.add(loss, step.share)
+    }
+
+    pub(super) fn update(&mut self, step: &Step) -> Result<(), ModuleError> {
+        if self.plays(step) {
+            self.critic.update(step.rate * self.config.rate)?;
+        }
+        Ok(())
     }
 }

@@ -2,22 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use jielong_nn::module::{self, ModuleError, made, parameters};
 use jielong_nn::quantizer::QuantizerConfig;
-use jielong_nn::train::{AdamW, Average, Gradients, Item, Numbers, Random, Step, Task, TaskError, scalar};
-use jielong_nn::weights::Weights as Stored;
+use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError};
 use rayon::prelude::*;
 
 use super::augment::whole;
 use super::config::TrainingConfig;
-use super::critic::Critic;
+use super::critic::Judge;
 use super::loss::Comparison;
 use super::score::{Score, ScoreError, grid, score};
 use super::upkeep::Usage;
 use crate::picture::{Picture, Reading};
-use crate::vq::{VqCodec, VqConfig, VqModel, pixels};
+use crate::vq::{Reconstruction, VqCodec, VqConfig, VqModel, pixels};
 
 /// Vectors of a batch that unused codes may begin again as.
 const REMEMBERED: usize = 4096;
@@ -57,14 +54,6 @@ pub struct Files {
     pub held_out: Vec<PathBuf>,
 }
 
-/// A critic in training.
-#[derive(Debug)]
-struct Judge {
-    critic: Critic,
-    optimiser: AdamW,
-    gradients: Gradients,
-}
-
 /// A codec in training.
 #[derive(Debug)]
 pub struct CodecTask {
@@ -73,14 +62,11 @@ pub struct CodecTask {
     device: Device,
     files: Files,
     comparison: Comparison,
-    model: VqModel,
-    optimiser: AdamW,
-    gradients: Gradients,
-    average: Option<Average<VqModel>>,
+    model: Learner<VqModel>,
+    judge: Option<Judge>,
     usage: Usage,
     /// What was quantised in this step.
     vectors: Option<Tensor<2>>,
-    judge: Option<Judge>,
     /// The last score.
     score: Option<Score>,
 }
@@ -107,18 +93,10 @@ impl CodecTask {
         }
         let device = device.clone().autodiff();
         device.seed(config.plan.seed);
-        let model = made(VqModel::new(&shape, &device));
-        let average = Average::new(&model, config.average);
-        let judge = config.critic.as_ref().map(|critic| Judge {
-            critic: made(Critic::new(critic, &device)),
-            optimiser: AdamW::new(config.optimiser.clone()),
-            gradients: Gradients::default(),
-        });
+        let model = Learner::new(VqModel::new(&shape, &device), config.optimiser.clone(), config.average);
+        let judge = config.critic.as_ref().map(|critic| Judge::new(critic, &config.optimiser, &device));
         Ok(Self {
             comparison: Comparison::new(size, &device),
-            optimiser: AdamW::new(config.optimiser.clone()),
-            gradients: Gradients::default(),
-            average: (config.average > 0.0).then_some(average),
             usage: Usage::new(shape.quantizer.codes()),
             vectors: None,
             score: None,
@@ -134,13 +112,13 @@ impl CodecTask {
     /// Numbers of the codec.
     #[must_use]
     pub fn parameters(&self) -> usize {
-        parameters(&self.model).values().map(|shape| shape.iter().product::<usize>()).sum()
+        self.model.parameters()
     }
 
     /// The result so far: the mean of the weights, if there is one.
     #[must_use]
     pub fn result(&self) -> VqModel {
-        self.average.as_ref().map_or_else(|| self.model.valid(), |average| average.module.clone())
+        self.model.result()
     }
 
     /// The score of the last evaluation.
@@ -169,23 +147,49 @@ impl CodecTask {
         })
     }
 
-    /// Codes that nothing uses begin again.
-    fn renew(&mut self, step: &Step) -> Result<(), ModuleError> {
-        let Some(vectors) = self.vectors.take() else { return Ok(()) };
+    /// Parts of the loss of a batch without a critic.
+    fn losses(&mut self, made: Reconstruction, pixels: Tensor<4>) -> Result<Losses, TaskError> {
+        let weights = self.config.loss.clone();
+        let parts = self.comparison.parts(made.pixels, pixels);
+        let mut losses = Losses::new(&self.device);
+        losses.add("l1", weights.l1, parts.l1)?;
+        losses.add("l2", weights.l2, parts.l2)?;
+        losses.add("gradient", weights.gradient, parts.gradient)?;
+        losses.add("ssim", weights.ssim, parts.ssim)?;
+        if let QuantizerConfig::Vq { .. } = self.shape.quantizer {
+            losses.add("codebook", weights.codebook, made.quantized.codebook_loss)?;
+            losses.add("commitment", weights.commitment, made.quantized.commitment_loss)?;
+            self.remember(made.quantized.codes, made.quantized.inputs)?;
+        }
+        Ok(losses)
+    }
+
+    /// Takes note of codes and of what they stand for.
+    fn remember(&mut self, codes: Tensor<1, Int>, vectors: Tensor<2>) -> Result<(), TaskError> {
+        let codes = codes.try_into_vec_as::<i64>()?;
+        self.usage.count(&codes.into_iter().map(|code| code as u32).collect::<Vec<_>>());
+        let [count, _] = vectors.dims();
+        self.vectors = Some(vectors.without_autodiff().narrow(0, 0, count.min(REMEMBERED)));
+        Ok(())
+    }
+
+    /// Codes that nothing uses, and the vectors as which they begin again.
+    fn unused(&mut self, step: &Step) -> Option<(Tensor<1, Int>, Tensor<2>)> {
+        let vectors = self.vectors.take()?;
         let [count, _] = vectors.dims();
         let mut random = Random::at(&[step.seed, step.number, 2]);
         let new = self.usage.end(&self.config.upkeep, step.number, count, &mut random);
-        if !new.is_empty() {
-            let [codes, places]: [Vec<i64>; 2] =
-                [new.iter().map(|new| new.0 as i64).collect(), new.iter().map(|new| new.1 as i64).collect()];
-            let ints = |values: Vec<i64>, device: &Device| {
-                let count = values.len();
-                Tensor::<1, Int>::from_data(TensorData::new(values, [count]), device)
-            };
-            let vectors = vectors.clone().select(0, ints(places, &vectors.device()));
-            self.model = self.model.clone().with_vectors(ints(codes, &self.device), vectors);
+        if new.is_empty() {
+            return None;
         }
-        Ok(())
+        let (codes, places): (Vec<i64>, Vec<i64>) =
+            new.iter().map(|&(code, place)| (code as i64, place as i64)).unzip();
+        let ints = |values: Vec<i64>, device: &Device| {
+            let count = values.len();
+            Tensor::<1, Int>::from_data(TensorData::new(values, [count]), device)
+        };
+        let places = ints(places, &vectors.device());
+        Some((ints(codes, &self.device), vectors.select(0, places)))
     }
 }
 
@@ -196,69 +200,26 @@ impl Task for CodecTask {
 
     fn learn(&mut self, batch: &[Item], step: &Step) -> Result<Numbers, TaskError> {
         let pixels = self.batch(batch)?;
-        let made = self.model.forward(pixels.clone());
-        let parts = self.comparison.parts(made.pixels.clone(), pixels.clone());
-        let weights = &self.config.loss;
-        let mut numbers = vec![("loss", 0.0)];
-        let mut loss = Tensor::<1>::zeros([1], &self.device);
-        let mut add = |name: &'static str, weight: f64, part: Tensor<1>| -> Result<(), ModuleError> {
-            numbers.push((name, scalar(part.clone())?));
-            if weight != 0.0 {
-                loss = loss.clone() + part * weight;
-            }
-            Ok(())
-        };
-        add("l1", weights.l1, parts.l1)?;
-        add("l2", weights.l2, parts.l2)?;
-        add("gradient", weights.gradient, parts.gradient)?;
-        add("ssim", weights.ssim, parts.ssim)?;
-        if let QuantizerConfig::Vq { .. } = self.shape.quantizer {
-            add("codebook", weights.codebook, made.quantized.codebook_loss)?;
-            add("commitment", weights.commitment, made.quantized.commitment_loss)?;
-            let codes = made.quantized.codes.try_into_vec_as::<i64>()?;
-            self.usage.count(&codes.into_iter().map(|code| code as u32).collect::<Vec<_>>());
-            let vectors = made.quantized.inputs.without_autodiff();
-            let [count, _] = vectors.dims();
-            self.vectors = Some(vectors.narrow(0, 0, count.min(REMEMBERED)));
+        let made = self.model.module().forward(pixels.clone());
+        let reconstructions = made.pixels.clone();
+        let mut losses = self.losses(made, pixels.clone())?;
+        if let Some(judge) = &self.judge {
+            judge.verdict(&mut losses, reconstructions.clone(), step)?;
         }
-        let judging = self.config.critic.as_ref().is_some_and(|critic| step.number >= critic.from);
-        let verdict = match (&self.judge, &self.config.critic) {
-            (Some(judge), Some(critic)) if judging => {
-                let verdict = judge.critic.verdict(made.pixels.clone());
-                loss = loss + verdict.clone() * critic.weight;
-                Some(scalar(verdict)?)
-            }
-            _ => None,
-        };
-        numbers[0].1 = scalar(loss.clone())?;
-        let mut backward = loss.backward();
-        self.gradients.add(&self.model, &mut backward, step.share);
+        let mut numbers = self.model.add_all(losses, step.share)?;
         if let Some(judge) = &mut self.judge {
-            let mut critic_loss = 0.0;
-            if judging {
-                let loss = judge.critic.loss(pixels, made.pixels.detach());
-                critic_loss = scalar(loss.clone())?;
-                judge.gradients.add(&judge.critic, &mut loss.backward(), step.share);
-            }
-            numbers.extend([("verdict", verdict.unwrap_or(0.0)), ("critic", critic_loss)]);
+            numbers.push(("critic".into(), judge.learn([pixels, reconstructions], step)?));
         }
         Ok(numbers)
     }
 
     fn update(&mut self, step: &Step) -> Result<(), TaskError> {
-        let gradients = std::mem::take(&mut self.gradients);
-        self.model = self.optimiser.step(self.model.clone(), gradients, step.rate)?.0;
-        self.renew(step)?;
-        if let Some(average) = &mut self.average {
-            average.update(&self.model, step.number);
-        }
-        if let (Some(judge), Some(critic)) = (&mut self.judge, &self.config.critic)
-            && step.number >= critic.from
-        {
-            let gradients = std::mem::take(&mut judge.gradients);
-            judge.critic = judge.optimiser.step(judge.critic.clone(), gradients, step.rate * critic.rate)?.0;
-        }
-        Ok(())
+        let unused = self.unused(step);
+        self.model.update_then(step.rate, |model| match unused {
+            Some((codes, vectors)) => model.with_vectors(codes, vectors),
+            None => model,
+        })?;
+        self.judge.as_mut().map_or(Ok(()), |judge| Ok(judge.update(step)?))
     }
 
     fn evaluate(&mut self, step: &Step, out: &Path) -> Result<Numbers, TaskError> {
@@ -279,40 +240,27 @@ impl Task for CodecTask {
             std::fs::write(folder.join(format!("step-{:09}.png", step.number)), sheet.to_png()?)?;
         }
         let numbers = vec![
-            ("psnr", found.psnr),
-            ("ssim", found.ssim),
-            ("usage", found.usage()),
-            ("perplexity", found.perplexity()),
+            ("psnr".into(), found.psnr),
+            ("ssim".into(), found.ssim),
+            ("usage".into(), found.usage()),
+            ("perplexity".into(), found.perplexity()),
         ];
         self.score = Some(found);
         Ok(numbers)
     }
 
     fn save(&self, folder: &Path) -> Result<(), TaskError> {
-        self.model.save(&folder.join("model.safetensors"))?;
-        self.optimiser.save(&folder.join("optimiser.safetensors"))?;
-        if let Some(average) = &self.average {
-            average.module.save(&folder.join("average.safetensors"))?;
-        }
+        self.model.save(folder, "model")?;
         if let Some(judge) = &self.judge {
-            module::save(&judge.critic, &folder.join("critic.safetensors"))?;
-            judge.optimiser.save(&folder.join("critic-optimiser.safetensors"))?;
+            judge.critic.save(folder, "critic")?;
         }
         self.usage.save(&folder.join("usage.f32"))
     }
 
     fn load(&mut self, folder: &Path) -> Result<(), TaskError> {
-        let open = |name: &str| Stored::open(&folder.join(name));
-        let plain = self.device.clone().inner();
-        self.model = VqModel::from_weights(&self.shape, &open("model.safetensors")?, &self.device)?;
-        self.optimiser.load(&folder.join("optimiser.safetensors"), &plain)?;
-        if let Some(average) = &mut self.average {
-            average.module = VqModel::from_weights(&self.shape, &open("average.safetensors")?, &plain)?;
-        }
-        if let (Some(judge), Some(critic)) = (&mut self.judge, &self.config.critic) {
-            let new = Critic::new(critic, &self.device);
-            judge.critic = module::load(new, &open("critic.safetensors")?, |_| false)?;
-            judge.optimiser.load(&folder.join("critic-optimiser.safetensors"), &plain)?;
+        self.model.load(folder, "model")?;
+        if let Some(judge) = &mut self.judge {
+            judge.critic.load(folder, "critic")?;
         }
         self.usage.load(&folder.join("usage.f32"))
     }

@@ -284,7 +284,7 @@ impl<'a> Report<'a> {
                 self.plot("scores")?;
                 if self.json {
                     let mut line = json!({ "step": step.number });
-                    scores.iter().for_each(|&(name, value)| line[name] = value.into());
+                    scores.iter().for_each(|(name, value)| line[name] = (*value).into());
                     self.print(&line.to_string())?;
                 } else {
                     self.print(&format!("step {:>7}  {}", step.number, text(scores)))?;
@@ -341,7 +341,7 @@ impl<'a> Report<'a> {
 }
 
 fn text(scores: &Numbers) -> String {
-    let one = |&(name, value): &(&str, f64)| match name {
+    let one = |(name, value): &(String, f64)| match name.as_str() {
         "psnr" => format!("PSNR {value:.2} dB"),
         "ssim" => format!("SSIM {value:.4}"),
         "stoi" | "estoi" => format!("{} {value:.3}", name.to_uppercase()),

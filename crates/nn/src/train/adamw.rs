@@ -58,6 +58,11 @@ impl AdamW {
         Self { config, updates: 0, moments: BTreeMap::new() }
     }
 
+    /// Steps made so far.
+    pub(super) fn updates(&self) -> u64 {
+        self.updates
+    }
+
     /// The module after a step against its gradients, and their norm before clipping. A parameter without a gradient stays.
     ///
     /// # Errors

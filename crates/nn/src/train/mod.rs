@@ -1,6 +1,7 @@
 //! Training: one loop for every model.
 //!
-//! A [`Task`] owns models and optimisers and knows what a step is; [`run`] owns order, time and files. A run is a folder:
+//! A [`Task`] owns what learns, a [`Learner`] for each of its modules, and knows what a step is; [`run`] owns order, time and
+//! files. A run is a folder:
 //!
 //! ```text
 //! lock                     held while a process trains here
@@ -16,6 +17,8 @@ mod average;
 mod checkpoint;
 mod files;
 mod gradients;
+mod learner;
+mod losses;
 mod order;
 mod plan;
 mod random;
@@ -29,6 +32,8 @@ pub use adamw::{AdamW, AdamWConfig};
 pub use average::Average;
 pub use checkpoint::{CheckpointError, Manifest, latest};
 pub use gradients::{Gradients, scalar};
+pub use learner::Learner;
+pub use losses::Losses;
 pub use order::Item;
 pub use plan::{Plan, PlanError};
 pub use random::Random;
@@ -38,8 +43,9 @@ pub use table::read as read_table;
 /// Why a task failed.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Named numbers: losses, scores. The names and their order are the same in every step.
-pub type Numbers = Vec<(&'static str, f64)>;
+/// Named numbers: losses, scores. They become columns of a table: the names, which have no commas, and their order are the same in
+/// every step.
+pub type Numbers = Vec<(String, f64)>;
 
 /// What is trained.
 pub trait Task {
@@ -175,7 +181,7 @@ pub enum TrainError {
         /// The step.
         step: u64,
         /// The loss.
-        name: &'static str,
+        name: String,
         /// Its value.
         value: f64,
     },

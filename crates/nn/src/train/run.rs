@@ -50,8 +50,8 @@ pub fn run<T: Task>(
             at.position += plan.batch as u64;
         }
         let found = found.take().unwrap_or_default();
-        if let Some(&(name, value)) = found.iter().find(|(_, value)| !value.is_finite()) {
-            return Err(TrainError::Diverged { step: number, name, value });
+        if let Some((name, value)) = found.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(TrainError::Diverged { step: number, name: name.clone(), value: *value });
         }
         task.update(&step).map_err(failed)?;
         mean.add(&found);
@@ -66,6 +66,7 @@ pub fn run<T: Task>(
         let epoch = at.position as f64 / task.items() as f64;
         let mut row = |mean: Numbers| {
             let about = [("epoch", epoch), ("seconds", at.seconds), ("rate", step.rate)];
+            let about = about.map(|(name, value)| (name.to_owned(), value));
             losses.add(number, &about.into_iter().chain(mean).collect())
         };
         if every(plan.save_every) || every(plan.log_every) {
