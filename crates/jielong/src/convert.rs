@@ -236,9 +236,5 @@ impl Job<'_> {
 
 /// What a `config.json` calls the type of the weights.
 fn dtype_name(tensors: &[Rewrite]) -> &'static str {
-    match export::widest(tensors) {
-        jielong_kernels::Dtype::F16 => "float16",
-        jielong_kernels::Dtype::BF16 => "bfloat16",
-        _ => "float32",
-    }
+    export::torch_dtype(export::widest(tensors))
 }

@@ -1,10 +1,12 @@
-//! Grouped-query attention over the cache (Ainslie et al. 2023), causal, optionally through a sliding window.
+//! Grouped-query attention (Ainslie et al. 2023), causal, optionally through a sliding window: over the cache, or of packed
+//! rows to themselves.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, activation};
+use burn::tensor::{Bool, Device, Int, Tensor};
 
 use jielong_core::State;
-use jielong_kernels::{Cpu, attend, rotate};
+use jielong_kernels::{Cpu, rotate};
+use jielong_nn::attention::{Scores, Sees, attend, attend_within};
 use jielong_nn::cpu::{self, Values};
 
 use crate::cache::KvCache;
@@ -33,8 +35,7 @@ pub(crate) struct Shape {
     kv_heads: usize,
     head_dim: usize,
     qk_norm: QkNorm,
-    scale: f64,
-    softcap: Option<f64>,
+    scores: Scores,
 }
 
 impl From<&Config> for Shape {
@@ -44,32 +45,30 @@ impl From<&Config> for Shape {
             kv_heads: c.kv_heads,
             head_dim: c.head_dim,
             qk_norm: c.qk_norm,
-            scale: c.attention_scale,
-            softcap: c.attention_softcap,
+            scores: Scores { scale: c.attention_scale, softcap: c.attention_softcap },
         }
     }
 }
 
-/// What the keys of one step may be seen by: the window, the first visible position and, for several queries of tensors, a
-/// mask.
+/// Which keys the queries of one step see.
 #[derive(Clone, Debug)]
-pub(crate) struct Sight {
-    window: Option<usize>,
-    from: usize,
-    hidden: Option<Tensor<2, Bool>>, // [t, end - from], true where a query must not look
+#[expect(clippy::large_enum_variant, reason = "one for each kind of window: a box would save nothing")]
+pub(crate) enum Sight {
+    /// For kernels, which make no mask: so many, up to itself.
+    Window(Option<usize>),
+    /// Those of a cache of tensors from this position on; for several queries with a mask, `[1, t, end - from]`.
+    Cached(usize, Option<Tensor<3, Bool>>),
+    /// Those of the rows themselves, without a cache.
+    Within(Sees),
 }
 
 impl Sight {
-    /// For kernels, which make no mask.
-    pub(crate) fn window(window: Option<usize>) -> Self {
-        Self { window, from: 0, hidden: None }
-    }
-
-    /// Queries at positions `start .. start + count`, each seeing itself and what is before, within `window`.
-    pub(crate) fn new(start: usize, count: usize, window: Option<usize>, device: &Device) -> Self {
+    /// Queries at positions `start .. start + count` of a cache of tensors, each seeing itself and what is before, within
+    /// `window`.
+    pub(crate) fn cached(start: usize, count: usize, window: Option<usize>, device: &Device) -> Self {
         let from = window.map_or(0, |w| (start + 1).saturating_sub(w));
         if count == 1 {
-            return Self { window, from, hidden: None };
+            return Self::Cached(from, None);
         }
         let range = |a: usize, b: usize| Tensor::<1, Int>::arange(a as i64..b as i64, device);
         let end = start + count;
@@ -80,7 +79,7 @@ impl Sight {
             Some(w) if w < end => future.bool_or((key + w as i64).lower_equal(query)),
             _ => future,
         };
-        Self { window, from, hidden: Some(hidden) }
+        Self::Cached(from, Some(hidden.unsqueeze()))
     }
 }
 
@@ -99,17 +98,24 @@ impl Attention {
         [&self.q, &self.k, &self.v, &self.o].map(|linear| &linear.weight).to_vec()
     }
 
-    /// `[1, t, hidden]` → the same, reading and extending the cache.
-    pub(crate) fn forward(&self, x: Tensor<3>, step: Step, cache: &mut KvCache) -> Tensor<3> {
+    /// `[b, t, hidden]` → the same; reads and extends the cache, if there is one.
+    pub(crate) fn forward(&self, x: Tensor<3>, step: Step, cache: Option<&mut KvCache>) -> Tensor<3> {
         let [b, t, _] = x.dims();
-        let Shape { heads, kv_heads, head_dim, .. } = self.shape;
+        let Shape { heads, kv_heads, head_dim, scores, .. } = self.shape;
         let [q, k, v] = together([&self.q, &self.k, &self.v], x, step.on);
         let q = self.split(q, heads, self.q_norm.as_ref(), step); // [b, t, heads, d]
         let k = self.split(k, kv_heads, self.k_norm.as_ref(), step);
         let v = v.reshape([b, t, kv_heads, head_dim]);
-        let y = match step.on {
-            Some(cpu) => self.by_kernel(q, k, v, step, cpu, cache),
-            None => self.by_tensors(q, k, v, step, cache),
+        let y = match (step.sight, step.on, cache) {
+            (Sight::Window(window), Some(cpu), Some(cache)) => {
+                self.by_kernel([q, k, v], *window, step.layer, cpu, cache)
+            }
+            (Sight::Cached(from, hidden), None, Some(cache)) => {
+                let (k, v) = cache.append(step.layer, k.swap_dims(1, 2), v.swap_dims(1, 2), *from); // [b, kv, s, d]
+                attend(q, k, v, hidden.as_ref(), scores)
+            }
+            (Sight::Within(sees), None, None) => attend_within(q, k, v, sees, scores),
+            (sight, ..) => unreachable!("sight, processor and cache are made for each other: {sight:?}"),
         };
         self.o.forward(y.reshape([b, t, heads * head_dim]), step.on)
     }
@@ -136,47 +142,21 @@ impl Attention {
     /// Queries `[1, t, heads, d]`, keys and values `[1, t, kv, d]` → `[1, t, heads, d]`
     fn by_kernel(
         &self,
-        q: Tensor<4>,
-        k: Tensor<4>,
-        v: Tensor<4>,
-        step: Step,
+        [q, k, v]: [Tensor<4>; 3],
+        window: Option<usize>,
+        layer: usize,
         cpu: &Cpu,
         cache: &mut KvCache,
     ) -> Tensor<4> {
-        let Shape { heads, scale, softcap, .. } = self.shape;
+        let Shape { heads, scores, .. } = self.shape;
         let (shape, start) = (q.dims(), cache.len());
         let (q, k, v) = (Values::of(q), Values::of(k), Values::of(v));
-        let store = cache.store(step.layer);
+        let store = cache.store(layer);
         store.append(start, k.as_slice(), v.as_slice());
         let mut out = vec![0.0; q.as_slice().len()];
-        let (scale, softcap, window) = (scale as f32, softcap.map(|cap| cap as f32), step.sight.window);
+        let (scale, softcap) = (scores.scale as f32, scores.softcap.map(|cap| cap as f32));
         let attention = jielong_kernels::Attention { heads, scale, softcap, window };
-        attend(cpu, store, &attention, q.as_slice(), start, &mut out);
+        jielong_kernels::attend(cpu, store, &attention, q.as_slice(), start, &mut out);
         cpu::tensor(out, shape)
-    }
-
-    /// As [`Attention::by_kernel`].
-    fn by_tensors(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, step: Step, cache: &mut KvCache) -> Tensor<4> {
-        let [b, t, heads, head_dim] = q.dims();
-        let kv_heads = self.shape.kv_heads;
-        let (k, v) = (k.swap_dims(1, 2), v.swap_dims(1, 2));
-        let (k, v) = cache.append(step.layer, k, v, step.sight.from); // [b, kv, s, d]
-        let s = k.dims()[2];
-        let group = heads / kv_heads;
-        let q = (q.swap_dims(1, 2) * self.shape.scale).reshape([b, kv_heads, group * t, head_dim]);
-        let scores = q.matmul(k.transpose()).cast(FloatDType::F32); // [b, kv, group · t, s]
-        let scores = match self.shape.softcap {
-            Some(cap) => (scores / cap).tanh() * cap,
-            None => scores,
-        };
-        let scores = match &step.sight.hidden {
-            Some(hidden) => scores
-                .reshape([b, kv_heads, group, t, s])
-                .mask_fill(hidden.clone().unsqueeze::<5>().expand([b, kv_heads, group, t, s]), f32::NEG_INFINITY)
-                .reshape([b, kv_heads, group * t, s]),
-            None => scores,
-        };
-        let weights = activation::softmax(scores, 3).cast(v.dtype());
-        weights.matmul(v).reshape([b, heads, t, head_dim]).swap_dims(1, 2)
     }
 }

@@ -18,7 +18,11 @@ mod layers;
 mod linear;
 mod load;
 mod model;
+mod new;
 mod rope;
+mod save;
+mod source;
+pub mod train;
 
 pub use arch::ARCHITECTURES;
 pub use cache::KvCache;
@@ -28,3 +32,4 @@ pub use hf::{FAMILIES, GenerationConfig};
 pub use load::{Compute, LoadError, LoadOptions, read_config, read_generation};
 pub use model::Llama;
 pub use rope::{RopeConfig, RopeScaling};
+pub use save::SaveError;

@@ -1,25 +1,19 @@
 //! A checkpoint on disk → a [`Llama`] on a device.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::module::{Module, Param};
-use burn::tensor::{Device, Distribution, FloatDType, Tensor};
-use jielong_kernels::{CacheType, Cpu, Dtype};
-use jielong_nn::load::{self, Packing};
+use burn::tensor::{Device, FloatDType};
+use jielong_kernels::{CacheType, Cpu};
+use jielong_nn::load::Packing;
 use jielong_nn::weights::{Weights, WeightsError};
 
-use crate::attention::{Attention, Shape};
-use crate::checkpoint::{Naming, Place, block_norms, places, tensors};
-use crate::config::{Config, ConfigError, QkNorm};
+use crate::checkpoint::{Naming, places, tensors};
+use crate::config::{Config, ConfigError};
 use crate::gguf::{Gguf, GgufError};
 use crate::hf::GenerationConfig;
-use crate::layers::{FeedForward, Mixture, Mlp, RmsNorm};
-use crate::linear::{Linear, Weight};
-use crate::model::{Block, Llama, Residual};
-use crate::rope::Rope;
+use crate::model::Llama;
+use crate::source::{Origin, Source};
 
 /// Who computes, and in which types.
 #[derive(Clone, Debug)]
@@ -65,7 +59,7 @@ impl Compute {
     }
 
     /// Type of the tensors.
-    fn float(&self) -> FloatDType {
+    pub(crate) fn float(&self) -> FloatDType {
         match self {
             Self::Kernels { .. } => FloatDType::F32,
             Self::Burn { dtype, .. } => *dtype,
@@ -80,6 +74,17 @@ pub struct LoadOptions {
     pub compute: Compute,
     /// Positions a state may hold; [`Config::default_context`] if `None`.
     pub context: Option<usize>,
+}
+
+impl LoadOptions {
+    /// Positions a state may hold of a model with this config.
+    pub(crate) fn context_of(&self, config: &Config) -> Result<usize, LoadError> {
+        let context = self.context.unwrap_or(config.default_context());
+        if context > config.context || context == 0 {
+            return Err(LoadError::Context { asked: context, max: config.context });
+        }
+        Ok(context)
+    }
 }
 
 /// Why a checkpoint cannot be used.
@@ -114,6 +119,16 @@ pub enum LoadError {
         path: PathBuf,
         /// Everything that is wrong, a line each.
         problems: Vec<String>,
+    },
+    /// Fewer tokens were asked for than the checkpoint has.
+    #[error("{path} has a vocabulary of {found} tokens, {asked} were asked for; as many or more are needed")]
+    Smaller {
+        /// The folder.
+        path: PathBuf,
+        /// Tokens asked for.
+        asked: usize,
+        /// Tokens of the checkpoint.
+        found: usize,
     },
     /// More positions were asked for than the model was made for.
     #[error("a context of {asked} was asked for, the model was made for {max}")]
@@ -153,15 +168,12 @@ impl Llama {
         path: &Path,
         options: &LoadOptions,
     ) -> Result<Self, LoadError> {
-        let context = options.context.unwrap_or(config.default_context());
-        if context > config.context || context == 0 {
-            return Err(LoadError::Context { asked: context, max: config.context });
-        }
+        let context = options.context_of(&config)?;
         let places = places(&config, weights, naming)
             .map_err(|problems| LoadError::Mismatch { path: path.to_path_buf(), problems })?;
         let names = tensors(&config).into_iter().map(|spec| spec.name);
         let origins = names.zip(places.into_iter().map(Origin::Stored)).collect();
-        Source { origins, config: &config, options, packed: RefCell::default() }.model(context).map_err(LoadError::from)
+        Ok(Source::new(origins, &config, options).model(context)?)
     }
 
     /// A model of this shape with random weights, made in memory: for measuring, without a checkpoint.
@@ -169,12 +181,9 @@ impl Llama {
     /// # Errors
     /// [`LoadError::Context`], as [`Llama::from_folder`].
     pub fn random(config: &Config, options: &LoadOptions) -> Result<Self, LoadError> {
-        let context = options.context.unwrap_or(config.default_context());
-        if context > config.context || context == 0 {
-            return Err(LoadError::Context { asked: context, max: config.context });
-        }
+        let context = options.context_of(config)?;
         let origins = tensors(config).into_iter().map(|spec| (spec.name, Origin::Random(spec.shape))).collect();
-        Source { origins, config, options, packed: RefCell::default() }.model(context).map_err(LoadError::from)
+        Ok(Source::new(origins, config, options).model(context)?)
     }
 }
 
@@ -203,137 +212,5 @@ pub fn read_generation(folder: &Path) -> Result<GenerationConfig, LoadError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(GenerationConfig::default()),
         Err(source) => Err(LoadError::Read { path, source }),
         Ok(json) => GenerationConfig::from_json(&json).map_err(|source| LoadError::Config { path, source }),
-    }
-}
-
-/// Where a weight comes from.
-enum Origin {
-    Stored(Place),
-    /// A shape.
-    Random(Vec<usize>),
-}
-
-const EMBEDDING: &str = "model.embed_tokens.weight";
-
-/// Makes tensors of the weights by their Hugging Face names.
-struct Source<'a> {
-    origins: HashMap<String, Origin>,
-    config: &'a Config,
-    options: &'a LoadOptions,
-    /// What was made for kernels to multiply.
-    packed: RefCell<Vec<Arc<load::Weight>>>,
-}
-
-impl Source<'_> {
-    fn model(&self, context: usize) -> Result<Llama, WeightsError> {
-        let c = self.config;
-        let device = self.options.compute.device();
-        let rope = |rope| Rope::new(rope, context, &device);
-        let model = Llama {
-            embedding: self.weight(EMBEDDING)?,
-            blocks: (0..c.depth()).map(|i| self.block(i)).collect::<Result<_, _>>()?,
-            norm: self.norm("model.norm")?,
-            head: if c.tied { None } else { Some(self.linear("lm_head")?) },
-            config: c.clone(),
-            ropes: c.ropes.iter().map(rope).collect(),
-            context,
-            compute: self.options.compute.clone(),
-            packed: self.packed.take(),
-        };
-        model.turn_aside();
-        Ok(model)
-    }
-
-    fn block(&self, index: usize) -> Result<Block, WeightsError> {
-        let c = self.config;
-        let at = |part: &str| format!("model.layers.{index}.{part}");
-        let norm = |name: Option<&str>| name.map(|n| self.norm(&at(n))).transpose();
-        let [before, after, before_mlp, after_mlp] = block_norms(c.norms);
-        let qk_norm = |name: &str| match c.qk_norm {
-            QkNorm::No => Ok(None),
-            _ => self.norm(&at(name)).map(Some),
-        };
-        let attention = Attention {
-            q: self.linear(&at("self_attn.q_proj"))?,
-            k: self.linear(&at("self_attn.k_proj"))?,
-            v: self.linear(&at("self_attn.v_proj"))?,
-            o: self.linear(&at("self_attn.o_proj"))?,
-            q_norm: qk_norm("self_attn.q_norm")?,
-            k_norm: qk_norm("self_attn.k_norm")?,
-            shape: Shape::from(c),
-        };
-        let feed_forward = match c.experts.filter(|_| c.layers[index].sparse) {
-            None => FeedForward::Dense(self.mlp(&at("mlp"))?),
-            Some(sizes) => FeedForward::Sparse(Mixture {
-                router: self.linear(&at("mlp.gate"))?,
-                experts: (0..sizes.count)
-                    .map(|e| self.mlp(&at(&format!("mlp.experts.{e}"))))
-                    .collect::<Result<_, _>>()?,
-                sizes,
-            }),
-        };
-        Ok(Block {
-            attention: self.residual(norm(before)?, attention, norm(after)?),
-            feed_forward: self.residual(norm(before_mlp)?, feed_forward, norm(after_mlp)?),
-        })
-    }
-
-    fn residual<L: Module>(&self, before: Option<RmsNorm>, layer: L, after: Option<RmsNorm>) -> Residual<L> {
-        Residual { before, layer, after, scale: self.config.residual_scale }
-    }
-
-    fn mlp(&self, name: &str) -> Result<Mlp, WeightsError> {
-        Ok(Mlp {
-            gate: self.linear(&format!("{name}.gate_proj"))?,
-            up: self.linear(&format!("{name}.up_proj"))?,
-            down: self.linear(&format!("{name}.down_proj"))?,
-            activation: self.config.activation,
-        })
-    }
-
-    fn norm(&self, name: &str) -> Result<RmsNorm, WeightsError> {
-        let weight = self.tensor(&format!("{name}.weight"))?;
-        Ok(RmsNorm::new(weight, self.config.norm_gain, self.config.norm_eps))
-    }
-
-    /// A linear layer, with the bias if the config has one there.
-    fn linear(&self, name: &str) -> Result<Linear, WeightsError> {
-        let bias = format!("{name}.bias");
-        let bias = if self.origins.contains_key(&bias) { Some(Param::from_tensor(self.tensor(&bias)?)) } else { None };
-        Ok(Linear { weight: self.weight(&format!("{name}.weight"))?, bias })
-    }
-
-    /// A matrix, in the form of whoever computes.
-    fn weight(&self, name: &str) -> Result<Weight, WeightsError> {
-        let Compute::Kernels { cpu, packing, .. } = &self.options.compute else {
-            return Ok(Weight::Dense(Param::from_tensor(self.tensor(name)?)));
-        };
-        let matrix = match &self.origins[name] {
-            Origin::Stored(place) => load::matrix(&place.view, place.rows(), place.order(), *packing, cpu)?,
-            Origin::Random(shape) => {
-                let dtype = packing.dtype.unwrap_or(Dtype::BF16);
-                load::Weight::fixed(load::random_matrix([shape[0], shape[1]], dtype, packing.layout, cpu))
-            }
-        };
-        let weight = Arc::new(matrix);
-        // Of an embedding that is not the head too, single rows are read.
-        if self.config.tied || name != EMBEDDING {
-            self.packed.borrow_mut().push(Arc::clone(&weight));
-        }
-        Ok(Weight::packed(weight))
-    }
-
-    fn tensor<const D: usize>(&self, name: &str) -> Result<Tensor<D>, WeightsError> {
-        let compute = &self.options.compute;
-        match &self.origins[name] {
-            Origin::Stored(place) => {
-                load::tensor(&place.view, place.rows(), place.order(), &compute.device(), compute.float())
-            }
-            Origin::Random(shape) => {
-                let options = (&compute.device(), compute.float().into());
-                let dims: [usize; D] = std::array::from_fn(|i| shape[i]);
-                Ok(Tensor::random(dims, Distribution::Normal(0.0, load::SPREAD), options))
-            }
-        }
     }
 }

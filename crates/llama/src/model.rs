@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use jielong_core::{Logits, Model, ModelError, State, Token, check_tokens};
 use jielong_kernels::{Cpu, KvStore};
 use jielong_nn::load;
@@ -172,10 +172,34 @@ impl Llama {
 
     fn forward(&self, tokens: &[Token], state: &mut KvCache, rows: Rows) -> Result<Vec<f32>, ModelError> {
         let (start, t) = (state.len(), tokens.len());
-        let (on, device) = (self.compute.cpu(), self.compute.device());
+        let device = self.device();
         state.reserve(t);
         let ids: Vec<u32> = tokens.iter().map(|token| token.0).collect();
-        let mut x = self.embedding.rows(&ids).unsqueeze::<3>(); // [1, t, hidden]
+        let sight = |window| match self.compute.cpu() {
+            Some(_) => Sight::Window(window),
+            None => Sight::cached(start, t, window, &device),
+        };
+        let mut x = self.blocks(&ids, [1, t], start, sight, Some(state));
+        state.advance(t);
+        if rows == Rows::Last {
+            x = x.narrow(1, t - 1, 1);
+        }
+        let logits = self.head(self.norm.forward(x, self.compute.cpu()));
+        logits.try_into_vec_as::<f32>().map_err(|e| ModelError::Backend(format!("{e:?}")))
+    }
+
+    /// Rows of `t` ids, at positions from `start` on, through all blocks: `[b · t]` → `[b, t, hidden]`. `sight` is what a layer
+    /// with such a window sees.
+    pub(crate) fn blocks(
+        &self,
+        ids: &[u32],
+        [b, t]: [usize; 2],
+        start: usize,
+        sight: impl Fn(Option<usize>) -> Sight,
+        mut cache: Option<&mut KvCache>,
+    ) -> Tensor<3> {
+        let on = self.compute.cpu();
+        let mut x = self.embedding.rows(ids).reshape([b, t, self.config.hidden_size]);
         if self.config.embedding_scale != 1.0 {
             x = x * self.config.embedding_scale;
         }
@@ -183,28 +207,19 @@ impl Llama {
         let mut sights: Vec<(Option<usize>, Sight)> = Vec::new(); // one for each kind of window
         for (index, (block, layer)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
             if !sights.iter().any(|(window, _)| *window == layer.window) {
-                let sight = match on {
-                    Some(_) => Sight::window(layer.window),
-                    None => Sight::new(start, t, layer.window, &device),
-                };
-                sights.push((layer.window, sight));
+                sights.push((layer.window, sight(layer.window)));
             }
             let Some((_, sight)) = sights.iter().find(|(window, _)| *window == layer.window) else { continue };
             let step = Step { angles: layer.rope.map(|rope| &angles[rope]), sight, layer: index, on };
-            x = block.attention.forward(x, on, |attention, x| attention.forward(x, step, state));
+            x = block.attention.forward(x, on, |attention, x| attention.forward(x, step, cache.as_deref_mut()));
             x = block.feed_forward.forward(x, on, |layer, x| layer.forward(x, on));
         }
-        state.advance(t);
-        if rows == Rows::Last {
-            x = x.narrow(1, t - 1, 1);
-        }
-        self.project(x).try_into_vec_as::<f32>().map_err(|e| ModelError::Backend(format!("{e:?}")))
+        x
     }
 
-    /// The head: `[1, t, hidden]` → logits `[1, t, vocab]` in f32.
-    fn project(&self, x: Tensor<3>) -> Tensor<3> {
+    /// The head: what the last norm gives, `[b, t, hidden]`, → logits `[b, t, vocab]` in f32.
+    pub(crate) fn head(&self, x: Tensor<3>) -> Tensor<3> {
         let on = self.compute.cpu();
-        let x = self.norm.forward(x, on);
         let logits = match &self.head {
             Some(head) => head.forward(x, on),
             None => project(&self.embedding, x, on),
@@ -215,6 +230,11 @@ impl Llama {
             Some(cap) => (logits / cap).tanh() * cap,
             None => logits,
         }
+    }
+
+    /// Where its tensors are.
+    pub(crate) fn device(&self) -> Device {
+        self.norm.weight.val().device()
     }
 }
 
@@ -236,8 +256,9 @@ impl Model for Llama {
             Compute::Kernels { cache, .. } => {
                 Layers::Stores((0..depth).map(|_| KvStore::new(*cache, kv_heads, head_dim, slots)).collect())
             }
-            Compute::Burn { device, dtype } => {
-                let empty = || Tensor::<4>::zeros([1, kv_heads, slots, head_dim], (device, (*dtype).into()));
+            Compute::Burn { dtype, .. } => {
+                let device = self.device();
+                let empty = || Tensor::<4>::zeros([1, kv_heads, slots, head_dim], (&device, (*dtype).into()));
                 Layers::Tensors((0..depth).map(|_| (empty(), empty())).collect())
             }
         };

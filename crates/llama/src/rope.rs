@@ -197,7 +197,7 @@ impl RopeConfig {
     }
 }
 
-/// Frequencies on a device, ready to make the angles of any positions.
+/// Frequencies on a device, ready to make the angles of any positions; nothing is learned of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
     frequencies: Tensor<2>, // [1, dim/2], f32
@@ -213,7 +213,7 @@ pub(crate) struct Angles {
 
 impl Rope {
     pub(crate) fn new(config: &RopeConfig, context: usize, device: &Device) -> Self {
-        let frequencies = Tensor::<1>::from_floats(config.frequencies(context).as_slice(), device);
+        let frequencies = Tensor::<1>::from_floats(config.frequencies(context).as_slice(), &device.clone().inner());
         Self { frequencies: frequencies.unsqueeze(), factor: config.attention_factor() }
     }
 

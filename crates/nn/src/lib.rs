@@ -1,8 +1,10 @@
 //! What several model crates need of Burn: the device, and mapped weight files turned into tensors,
 //! and such files written.
 
+pub mod attention;
 pub mod conv;
 pub mod cpu;
+pub mod cross_entropy;
 pub mod device;
 pub mod group_norm;
 pub mod load;

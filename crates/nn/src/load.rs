@@ -4,6 +4,7 @@
 //! expanded to f32 and cast on the device.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor, TensorData};
@@ -101,6 +102,23 @@ pub fn matrix(
             Weight::fixed(if layout == Layout::Turned { matrix.turned(cpu) } else { matrix })
         }
     })
+}
+
+/// A matrix of values that are in no file, for the kernels: f32 unless another type is asked for.
+///
+/// # Errors
+/// [`WeightsError`] if there is a value that the type cannot hold.
+pub fn made_matrix(
+    name: &str,
+    shape: [usize; 2],
+    values: &[f32],
+    packing: Packing,
+    cpu: &Cpu,
+) -> Result<Weight, WeightsError> {
+    let made = Rewrite::made(name, &shape, values).dtype(packing.dtype.unwrap_or(Dtype::F32));
+    let matrix = Matrix::new(made.written(), shape, Rows::AsStored, made.to_bytes(cpu)?.into());
+    let matrix = matrix.map_err(|error| WeightsError::damaged(Path::new(name), error.to_string()))?;
+    Ok(Weight::fixed(if packing.layout == Layout::Turned { matrix.turned(cpu) } else { matrix }))
 }
 
 /// Standard deviation of random weights.

@@ -146,6 +146,29 @@ enum Place {
     Normalized { length: String, direction: String },
 }
 
+/// A parameter with its values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// The fields that lead to it.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub values: Vec<f32>,
+}
+
+/// All parameters.
+///
+/// # Errors
+/// [`ModuleError::Compute`].
+pub fn values<M: Module>(module: &M) -> Result<Vec<Parameter>, ModuleError> {
+    let mut values = Values::default();
+    module.visit(&mut values);
+    let plain =
+        |(name, Stored { shape, data, .. }): (String, Stored)| Parameter { name, shape, values: data.iter().collect() };
+    Ok(values.tensors?.into_iter().map(plain).collect())
+}
+
 /// Writes all parameters as f32 to a safetensors file: to a new file, which then takes the place of the old one.
 ///
 /// # Errors

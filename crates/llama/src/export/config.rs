@@ -1,5 +1,6 @@
 //! A [`Config`] as GGUF metadata and as a `config.json`: the inverses of [`Config::from_gguf`] and [`Config::from_hf`].
 
+use jielong_kernels::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::{ExportError, Types};
@@ -144,6 +145,15 @@ pub fn hf_config(config: &Config, dtype: &str) -> Result<Map<String, Value>, Exp
         put("final_logit_softcapping", json!(config.logit_softcap));
     }
     Ok(map)
+}
+
+/// What a `config.json` calls a type of weights.
+pub fn torch_dtype(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F16 => "float16",
+        Dtype::BF16 => "bfloat16",
+        _ => "float32",
+    }
 }
 
 /// A number that was a single, in as few digits as that has: 1e-6, not 9.999999974752427e-7.

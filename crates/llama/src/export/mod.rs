@@ -19,7 +19,7 @@ use crate::gguf::Gguf;
 use crate::load::LoadError;
 use crate::rope::RopeScaling;
 
-pub use config::{differences, gguf_pairs, hf_config, repacked_pairs};
+pub use config::{differences, gguf_pairs, hf_config, repacked_pairs, torch_dtype};
 pub use types::{Types, UnknownTypes};
 
 /// The two ways to store a model.
@@ -139,7 +139,8 @@ pub fn tensors(config: &Config, origin: Origin, to: Format, types: Option<Types>
     if let (Format::Gguf, Some(rope)) = (to, config.ropes.first())
         && matches!(rope.scaling, RopeScaling::Llama3 { .. })
     {
-        list.push(Rewrite::made("rope_freqs.weight", &rope.divisors()));
+        let divisors = rope.divisors();
+        list.push(Rewrite::made("rope_freqs.weight", &[divisors.len()], &divisors));
     }
     Ok(list)
 }

@@ -38,6 +38,12 @@ impl Random {
         low + (high - low) * self.unit()
     }
 
+    /// A number of the normal distribution (Box & Muller 1958).
+    pub fn normal(&mut self, mean: f64, deviation: f64) -> f64 {
+        let (length, turn) = ((-2.0 * (1.0 - self.unit()).ln()).sqrt(), std::f64::consts::TAU * self.unit());
+        mean + deviation * length * turn.cos()
+    }
+
     /// A number below `count`, which is not 0.
     pub fn below(&mut self, count: usize) -> usize {
         ((u128::from(self.bits()) * count as u128) >> 64) as usize
@@ -50,5 +56,21 @@ impl Random {
             order.swap(last, self.below(last + 1));
         }
         order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_numbers_have_their_mean_and_deviation() {
+        let mut random = Random::at(&[3]);
+        let values: Vec<f64> = (0..20_000).map(|_| random.normal(2.0, 0.5)).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let square = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        assert!((mean - 2.0).abs() < 0.02 && (square.sqrt() - 0.5).abs() < 0.01, "{mean} {square}");
+        let within = values.iter().filter(|v| (**v - mean).abs() < 0.5).count() as f64 / values.len() as f64;
+        assert!((within - 0.6827).abs() < 0.015, "{within} within one deviation");
     }
 }

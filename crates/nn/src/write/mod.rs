@@ -63,10 +63,14 @@ impl Rewrite {
         Ok(Self::of(name.into(), view.shape().to_vec(), view.weights()?, view.shared_bytes(), origin))
     }
 
-    /// A vector of values that are in no file.
-    pub fn made(name: &str, values: &[f32]) -> Self {
+    /// Values that are in no file.
+    ///
+    /// # Panics
+    /// If they are not as many as the shape has.
+    pub fn made(name: &str, shape: &[usize], values: &[f32]) -> Self {
+        assert_eq!(values.len(), shape.iter().product::<usize>(), "values of {shape:?}");
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Self::of(name.into(), vec![values.len()], Dtype::F32, bytes.into(), (PathBuf::new(), name.into()))
+        Self::of(name.into(), shape.to_vec(), Dtype::F32, bytes.into(), (PathBuf::new(), name.into()))
     }
 
     fn of(name: String, shape: Vec<usize>, from: Dtype, stored: Bytes, origin: (PathBuf, String)) -> Self {

@@ -1,0 +1,93 @@
+//! Models to be trained: with new weights, or with those of a checkpoint and new rows for more tokens.
+
+use std::path::Path;
+
+use jielong_nn::train::Random;
+use jielong_nn::weights::{Weights, WeightsError};
+
+use crate::checkpoint::{Naming, Place, places, tensors};
+use crate::config::{Config, NormGain};
+use crate::load::{LoadError, LoadOptions, read_config};
+use crate::model::Llama;
+use crate::source::{EMBEDDING, HEAD, Make, Origin, Source};
+
+/// Deviation of new weights (Radford et al. 2019, *Language models are unsupervised multitask learners*, code of GPT-2).
+const DEVIATION: f64 = 0.02;
+/// Variance of new rows, as a share of that of the old ones (Hewitt 2021, *Initializing new word embeddings for pretrained
+/// language models*).
+const VARIANCE: f64 = 1e-5;
+
+impl Llama {
+    /// A model of this shape with new weights, to be trained. Matrices are normal with a deviation of 0.02, those that lead
+    /// back to the residual stream with 0.02 / √(2 · layers) (Radford et al. 2019, §2.3); gains are 1, biases 0. They depend on
+    /// the seed alone.
+    ///
+    /// # Errors
+    /// [`LoadError::Context`], as [`Llama::from_folder`].
+    pub fn new(config: &Config, seed: u64, options: &LoadOptions) -> Result<Self, LoadError> {
+        let context = options.context_of(config)?;
+        let gain = if config.norm_gain == NormGain::OnePlusWeight { 0.0 } else { 1.0 };
+        let last = DEVIATION / (2.0 * config.depth() as f64).sqrt();
+        let origins = (0..).zip(tensors(config)).map(|(index, spec)| {
+            let count = spec.shape.iter().product::<usize>();
+            let deviation =
+                if ["o_proj", "down_proj"].iter().any(|n| spec.name.contains(n)) { last } else { DEVIATION };
+            let value = if spec.name.ends_with("norm.weight") { gain } else { 0.0 };
+            let matrix = spec.shape.len() > 1;
+            let make: Make = Box::new(move || {
+                let mut random = Random::at(&[seed, index]);
+                let next = || if matrix { random.normal(0.0, deviation) as f32 } else { value };
+                Ok(std::iter::repeat_with(next).take(count).collect())
+            });
+            (spec.name, Origin::Made(spec.shape, make))
+        });
+        Ok(Source::new(origins.collect(), config, options).model(context)?)
+    }
+
+    /// Loads a Hugging Face folder, as [`Llama::from_folder`], with a vocabulary of `vocab_size` tokens. Rows of the embedding and
+    /// the head that the checkpoint does not have are drawn closely around the mean of those that it has (Hewitt 2021), so that
+    /// what was learned stays.
+    ///
+    /// # Errors
+    /// [`LoadError`]; [`LoadError::Smaller`] if the checkpoint has more tokens.
+    pub fn enlarged(folder: &Path, vocab_size: usize, seed: u64, options: &LoadOptions) -> Result<Self, LoadError> {
+        let stored = read_config(folder)?;
+        if vocab_size < stored.vocab_size {
+            let path = folder.to_path_buf();
+            return Err(LoadError::Smaller { path, asked: vocab_size, found: stored.vocab_size });
+        }
+        let weights = Weights::open_safetensors(folder)?;
+        let places = places(&stored, &weights, Naming::HuggingFace)
+            .map_err(|problems| LoadError::Mismatch { path: folder.to_path_buf(), problems })?;
+        let config = Config { vocab_size, ..stored };
+        let context = options.context_of(&config)?;
+        let origins = (0..).zip(tensors(&config)).zip(places).map(|((index, spec), place)| {
+            let new = spec.shape[0].saturating_sub(place.shape[0]);
+            if new == 0 || ![EMBEDDING, HEAD].contains(&&*spec.name) {
+                return (spec.name, Origin::Stored(place));
+            }
+            let make: Make = Box::new(move || more_rows(&place, new, &mut Random::at(&[seed, index])));
+            (spec.name, Origin::Made(spec.shape, make))
+        });
+        let origins = origins.collect();
+        Ok(Source::new(origins, &config, options).model(context)?)
+    }
+}
+
+/// The rows of a stored matrix and `new` more.
+fn more_rows(place: &Place, new: usize, random: &mut Random) -> Result<Vec<f32>, WeightsError> {
+    let mut values = place.view.to_f32()?;
+    let (rows, width) = (place.shape[0], place.shape[1]);
+    let column = |at: usize| values.iter().skip(at).step_by(width).map(|&value| f64::from(value));
+    let columns: Vec<(f64, f64)> = (0..width)
+        .map(|at| {
+            let mean = column(at).sum::<f64>() / rows as f64;
+            let variance = column(at).map(|value| (value - mean).powi(2)).sum::<f64>() / rows as f64;
+            (mean, (variance * VARIANCE).sqrt())
+        })
+        .collect();
+    for _ in 0..new {
+        values.extend(columns.iter().map(|&(mean, deviation)| random.normal(mean, deviation) as f32));
+    }
+    Ok(values)
+}

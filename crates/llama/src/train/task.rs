@@ -1,0 +1,122 @@
+//! The model as a task of the training loop.
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData};
+use jielong_nn::module::ModuleError;
+use jielong_nn::train::{AdamWConfig, Item, Learner, Numbers, Step, Task, TaskError};
+
+use super::{Batch, Row, RowError, Rows};
+use crate::model::Llama;
+
+/// How a model is trained, besides the plan of the run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Tokens of a row, at most.
+    pub length: usize,
+    /// Rows that are scored at once.
+    pub batch: usize,
+    /// AdamW.
+    pub optimiser: AdamWConfig,
+    /// How much of the mean weights stays in a step; 0: no mean, the last weights are the result.
+    pub average: f64,
+}
+
+/// A model in training.
+#[derive(Debug)]
+pub struct LlamaTask<R> {
+    rows: R,
+    settings: Settings,
+    held_out: Vec<Batch>,
+    model: Learner<Llama>,
+}
+
+impl<R: Rows> LlamaTask<R> {
+    /// Training of a model whose weights are tensors of a device with gradients.
+    ///
+    /// # Errors
+    /// [`RowError`], of the held-out rows.
+    pub fn new(model: Llama, rows: R, settings: Settings) -> Result<Self, RowError> {
+        let held_out = rows.held_out(settings.length);
+        let held_out = held_out.chunks(settings.batch.max(1)).map(|rows| Batch::new(rows, model.config()));
+        Ok(Self {
+            held_out: held_out.collect::<Result<_, _>>()?,
+            model: Learner::new(model, settings.optimiser.clone(), settings.average),
+            rows,
+            settings,
+        })
+    }
+
+    /// The result so far: the mean of the weights, if there is one.
+    #[must_use]
+    pub fn result(&self) -> Llama {
+        self.model.result()
+    }
+
+    /// Numbers of the model.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.model.parameters()
+    }
+
+    fn batch(&self, items: &[Item]) -> Result<Batch, TaskError> {
+        let row = |item: &Item| self.rows.row(item.seed, item.index, self.settings.length);
+        let rows: Vec<Row> = items.iter().map(row).collect::<Result<_, _>>()?;
+        Ok(Batch::new(&rows, self.model.module().config())?)
+    }
+}
+
+/// `Σ weight · loss / Σ weight`
+fn weighted(losses: Tensor<1>, batch: &Batch) -> Tensor<1> {
+    let total: f64 = batch.weights().iter().map(|&weight| f64::from(weight)).sum();
+    let weights: Vec<f32> = batch.weights().iter().map(|&weight| (f64::from(weight) / total) as f32).collect();
+    let count = weights.len();
+    let weights = Tensor::<1>::from_data(TensorData::new(weights, [count]), &losses.device());
+    (losses * weights).sum()
+}
+
+impl<R: Rows> Task for LlamaTask<R> {
+    fn items(&self) -> usize {
+        self.rows.items()
+    }
+
+    fn learn(&mut self, batch: &[Item], step: &Step) -> Result<Numbers, TaskError> {
+        let batch = self.batch(batch)?;
+        let loss = weighted(self.model.module().losses(&batch), &batch);
+        Ok(vec![("loss".into(), self.model.add(loss, step.share)?)])
+    }
+
+    fn update(&mut self, step: &Step) -> Result<(), TaskError> {
+        self.model.update(step.rate)?;
+        Ok(())
+    }
+
+    fn evaluate(&mut self, _: &Step, _: &Path) -> Result<Numbers, TaskError> {
+        let model = self.result();
+        // Of all tokens, then of each kind: weighted losses, and weights.
+        let mut sums = vec![[0.0f64; 2]; 1 + self.rows.kinds().len()];
+        for batch in &self.held_out {
+            let losses = model.losses(batch).try_into_vec_as::<f32>();
+            let losses = losses.map_err(|error| ModuleError::Compute(error.to_string()))?;
+            for ((loss, weight), target) in losses.iter().zip(batch.weights()).zip(batch.targets()) {
+                let (loss, weight) = (f64::from(*loss), f64::from(*weight));
+                let kinds = self.rows.kinds().iter().enumerate();
+                let of = kinds.filter(|(_, (_, ids))| ids.contains(target)).map(|(index, _)| index + 1);
+                for index in std::iter::once(0).chain(of) {
+                    sums[index] = [sums[index][0] + weight * loss, sums[index][1] + weight];
+                }
+            }
+        }
+        let names = std::iter::once("loss").chain(self.rows.kinds().iter().map(|(name, _)| name.as_str()));
+        let found = names.zip(sums).filter(|(_, [_, weight])| *weight > 0.0);
+        Ok(found.map(|(name, [loss, weight])| (name.to_owned(), loss / weight)).collect())
+    }
+
+    fn save(&self, folder: &Path) -> Result<(), TaskError> {
+        Ok(self.model.save(folder, "model")?)
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<(), TaskError> {
+        Ok(self.model.load(folder, "model")?)
+    }
+}

@@ -1,0 +1,147 @@
+//! A tiny model is trained: what is regular is learned, what does not count is not, and a run goes on to the same bits.
+
+#![allow(clippy::unwrap_used)]
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::{Device, FloatDType};
+use jielong_core::{Model, Token};
+use jielong_llama::train::{LlamaTask, NewModel, Row, Rows, Settings};
+use jielong_llama::{Compute, Llama, LoadOptions};
+use jielong_nn::train::{AdamWConfig, End, Event, Plan, Random, TaskError, run};
+
+/// Texts that count up from a random number, modulo 10; then a question, 10, and its answer, the number that comes next. The kinds
+/// are the lower and the upper half.
+struct Counting {
+    answers_only: bool,
+    kinds: Vec<(String, Range<u32>)>,
+}
+
+impl Counting {
+    fn new(answers_only: bool) -> Self {
+        Self { answers_only, kinds: vec![("low".into(), 0..5), ("high".into(), 5..10), ("never".into(), 11..12)] }
+    }
+
+    fn random(&self, random: &mut Random, length: usize) -> Row {
+        let mut row = Row::default();
+        while row.tokens.len() + 8 <= length {
+            let first = random.below(10) as u32;
+            let mut tokens: Vec<u32> = (0..6).map(|at| (first + at) % 10).collect();
+            tokens.extend([10, (first + 6) % 10]);
+            let weight = if self.answers_only { 0.0 } else { 1.0 };
+            row.push(&tokens, &[weight, weight, weight, weight, weight, weight, 0.0, 1.0]);
+        }
+        row
+    }
+}
+
+impl Rows for Counting {
+    fn items(&self) -> usize {
+        100
+    }
+
+    fn row(&self, seed: u64, _: usize, length: usize) -> Result<Row, TaskError> {
+        Ok(self.random(&mut Random::at(&[seed]), length))
+    }
+
+    fn held_out(&self, length: usize) -> Vec<Row> {
+        (0..5).map(|index| self.random(&mut Random::at(&[u64::MAX, index]), length)).collect()
+    }
+
+    fn kinds(&self) -> &[(String, Range<u32>)] {
+        &self.kinds
+    }
+}
+
+fn task(answers_only: bool) -> LlamaTask<Counting> {
+    let shape = NewModel {
+        hidden: 32,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        intermediate: 64,
+        context: 40,
+        rope_theta: 10_000.0,
+        tied: true,
+        norm_eps: 1e-5,
+    };
+    let compute = Compute::Burn { device: Device::flex().autodiff(), dtype: FloatDType::F32 };
+    let model = Llama::new(&shape.config(12, None, &[]).unwrap(), 1, &LoadOptions { compute, context: None });
+    let optimiser = AdamWConfig::default();
+    let settings = Settings { length: 40, batch: 2, optimiser, average: 0.9 };
+    LlamaTask::new(model.unwrap(), Counting::new(answers_only), settings).unwrap()
+}
+
+fn plan(steps: u64) -> Plan {
+    Plan {
+        steps,
+        batch: 4,
+        accumulate: 2,
+        rate: 1e-2,
+        last_rate: 0.1,
+        warmup: 5,
+        seed: 3,
+        log_every: 10,
+        evaluate_every: 20,
+        save_every: 10,
+    }
+}
+
+fn train(task: &mut LlamaTask<Counting>, out: &Path, stop: Option<u64>) -> (End, Vec<(String, f64)>) {
+    let flag = AtomicBool::new(false);
+    let mut last = Vec::new();
+    let end = run(task, (&plan(60), "counting"), out, &flag, &mut |event| match event {
+        Event::Stepped { step, .. } if Some(step.number) == stop => flag.store(true, Ordering::Relaxed),
+        Event::Evaluated { scores, .. } => last = scores.clone(),
+        _ => {}
+    });
+    (end.unwrap(), last)
+}
+
+fn next(model: &Llama, tokens: &[u32]) -> usize {
+    let tokens: Vec<Token> = tokens.iter().map(|&token| Token(token)).collect();
+    let logits = model.next(&tokens, &mut model.new_state().unwrap()).unwrap().0;
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap()
+}
+
+#[test]
+fn what_is_regular_is_learned_and_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(name));
+    let mut task_ = task(false);
+    let (end, scores) = train(&mut task_, &whole, None);
+    assert_eq!(end, End::Finished);
+    let score = |name: &str| scores.iter().find(|(found, _)| found == name).map(|(_, value)| *value);
+    assert!(score("loss").unwrap() < 0.1, "{scores:?}");
+    assert!(score("low").is_some() && score("high").is_some() && score("never").is_none(), "{scores:?}");
+    let model = task_.result();
+    assert_eq!(next(&model, &[8, 9, 0, 1]), 2);
+    assert_eq!(next(&model, &[3, 4, 5, 6, 7, 8, 10]), 9);
+
+    assert_eq!(train(&mut task(false), &parts, Some(17)).0, End::Interrupted(17));
+    let (end, again) = train(&mut task(false), &parts, None);
+    assert_eq!((end, again), (End::Finished, scores));
+    for file in ["model.safetensors", "optimiser.safetensors", "average.safetensors"] {
+        let read = |out: &Path| std::fs::read(out.join("checkpoints/step-000000060").join(file)).unwrap();
+        assert_eq!(read(&whole), read(&parts), "{file}");
+    }
+}
+
+/// With the weights of supervised fine-tuning nothing is learned but answers.
+#[test]
+fn what_does_not_count_is_not_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut task = task(true);
+    train(&mut task, folder.path(), None);
+    let model = task.result();
+    for first in 0..10u32 {
+        let mut tokens: Vec<u32> = (0..6).map(|at| (first + at) % 10).collect();
+        tokens.push(10);
+        assert_eq!(next(&model, &tokens), (first as usize + 6) % 10);
+        // The question has never been predicted.
+        tokens.pop();
+        assert_ne!(next(&model, &tokens), 10);
+    }
+}
