@@ -1,5 +1,6 @@
 //! Linear layers, and where their weights are: in a tensor of the device, or packed as they are stored.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
@@ -81,6 +82,15 @@ impl Linear {
         y
     }
 
+    /// The results `rows` alone, `[b, t, in]` → `[b, t, rows]`: the same values.
+    pub(crate) fn some(&self, x: Tensor<3>, rows: Range<usize>, on: Option<&Cpu>) -> Tensor<3> {
+        let y = project_some(&self.weight, x, rows.clone(), on);
+        match &self.bias {
+            Some(bias) => y + bias.val().narrow(0, rows.start, rows.len()).unsqueeze(),
+            None => y,
+        }
+    }
+
     fn biased(&self, y: Tensor<3>) -> Tensor<3> {
         match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
@@ -93,6 +103,22 @@ impl Linear {
 pub(crate) fn project(weight: &Weight, x: Tensor<3>, on: Option<&Cpu>) -> Tensor<3> {
     let [y] = products([weight], x, on);
     y
+}
+
+/// `x` through some rows of the weight, `[b, t, in]` → `[b, t, rows]`.
+pub(crate) fn project_some(weight: &Weight, x: Tensor<3>, rows: Range<usize>, on: Option<&Cpu>) -> Tensor<3> {
+    let (part, more) = match weight {
+        Weight::Dense(weight) => {
+            let part = weight.val().narrow(0, rows.start, rows.len());
+            (Weight::Dense(Param::from_tensor(part)), 0)
+        }
+        Weight::Packed(Packed { weight }) => match weight.matrix().part(rows.clone()) {
+            Some((part, more)) => (Weight::packed(Arc::new(load::Weight::fixed(part))), more),
+            None => return project(&Weight::packed(Arc::clone(weight)), x, on).narrow(2, rows.start, rows.len()),
+        },
+    };
+    let y = project(&part, x, on);
+    if more == 0 { y } else { y.narrow(2, more, rows.len()) }
 }
 
 /// Several layers of the same input, as one operation where kernels compute.

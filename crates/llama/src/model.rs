@@ -3,11 +3,12 @@
 //! Ids `[t]` → embedding `[1, t, hidden]` → blocks, each `x + attention(norm(x))`, then `x + feed_forward(norm(x))` →
 //! norm → head `[t, vocabulary]`. A [`Llama`] never changes: what was read is in the caller's [`KvCache`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
-use jielong_core::{Logits, Model, ModelError, State, Token, check_tokens};
+use jielong_core::{Allowed, Logits, Model, ModelError, State, Token, check_tokens};
 use jielong_kernels::{Cpu, KvStore};
 use jielong_nn::load;
 
@@ -15,7 +16,7 @@ use crate::attention::{Attention, Sight, Step};
 use crate::cache::{FIRST_SLOTS, KvCache, Layers};
 use crate::config::Config;
 use crate::layers::{FeedForward, RmsNorm};
-use crate::linear::{Linear, Weight, project};
+use crate::linear::{Linear, Weight, project, project_some};
 use crate::load::Compute;
 use crate::rope::Rope;
 
@@ -171,6 +172,11 @@ impl Llama {
     }
 
     fn forward(&self, tokens: &[Token], state: &mut KvCache, rows: Rows) -> Result<Vec<f32>, ModelError> {
+        floats(self.head(self.read(tokens, state, rows)))
+    }
+
+    /// Appends tokens to the state: what the head reads, `[1, t or 1, hidden]`.
+    fn read(&self, tokens: &[Token], state: &mut KvCache, rows: Rows) -> Tensor<3> {
         let (start, t) = (state.len(), tokens.len());
         let device = self.device();
         state.reserve(t);
@@ -184,8 +190,7 @@ impl Llama {
         if rows == Rows::Last {
             x = x.narrow(1, t - 1, 1);
         }
-        let logits = self.head(self.norm.forward(x, self.compute.cpu()));
-        logits.try_into_vec_as::<f32>().map_err(|e| ModelError::Backend(format!("{e:?}")))
+        self.norm.forward(x, self.compute.cpu())
     }
 
     /// Rows of `t` ids, at positions from `start` on, through all blocks: `[b · t]` → `[b, t, hidden]`. `sight` is what a layer
@@ -220,10 +225,23 @@ impl Llama {
     /// The head: what the last norm gives, `[b, t, hidden]`, → logits `[b, t, vocab]` in f32.
     pub(crate) fn head(&self, x: Tensor<3>) -> Tensor<3> {
         let on = self.compute.cpu();
-        let logits = match &self.head {
+        self.finished(match &self.head {
             Some(head) => head.forward(x, on),
             None => project(&self.embedding, x, on),
-        };
+        })
+    }
+
+    /// As [`head`](Self::head), for some tokens alone.
+    fn head_of(&self, x: Tensor<3>, tokens: Range<usize>) -> Tensor<3> {
+        let on = self.compute.cpu();
+        self.finished(match &self.head {
+            Some(head) => head.some(x, tokens, on),
+            None => project_some(&self.embedding, x, tokens, on),
+        })
+    }
+
+    /// What comes of the products of the head.
+    fn finished(&self, logits: Tensor<3>) -> Tensor<3> {
         let logits = logits.cast(FloatDType::F32);
         let logits = if self.config.logit_scale == 1.0 { logits } else { logits * self.config.logit_scale };
         match self.config.logit_softcap {
@@ -270,8 +288,29 @@ impl Model for Llama {
         self.forward(tokens, state, Rows::Last).map(Logits)
     }
 
+    fn next_of(&self, tokens: &[Token], state: &mut KvCache, allowed: &Allowed) -> Result<Logits, ModelError> {
+        check_tokens(tokens, state.len(), self.context, self.config.vocab_size)?;
+        let start = state.len();
+        let x = self.read(tokens, state, Rows::Last);
+        let size = self.config.vocab_size;
+        let mut row = vec![f32::NEG_INFINITY; size];
+        for range in allowed.ranges() {
+            let ids = (range.start as usize).min(size)..(range.end as usize).min(size);
+            if !ids.is_empty() {
+                let logits = floats(self.head_of(x.clone(), ids.clone())).inspect_err(|_| state.truncate(start))?;
+                row[ids].copy_from_slice(&logits);
+            }
+        }
+        Ok(Logits(row))
+    }
+
     fn next_each(&self, tokens: &[Token], state: &mut KvCache) -> Result<Vec<Logits>, ModelError> {
         let rows = self.logits(tokens, state)?;
         Ok(rows.chunks_exact(self.config.vocab_size).map(|row| Logits(row.to_vec())).collect())
     }
+}
+
+/// The values of logits.
+fn floats(logits: Tensor<3>) -> Result<Vec<f32>, ModelError> {
+    logits.try_into_vec_as::<f32>().map_err(|error| ModelError::Backend(format!("{error:?}")))
 }

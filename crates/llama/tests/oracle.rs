@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Device, FloatDType};
-use jielong_core::{Event, Model, Request, Sampler, SamplerConfig, State, Token, generate};
+use jielong_core::{Allowed, Event, Model, Request, Sampler, SamplerConfig, State, Token, generate};
 use jielong_kernels::{CacheType, Cpu, Dtype, Layout};
 use jielong_llama::{Compute, Config, Llama, LoadOptions};
 use jielong_nn::load::Packing;
@@ -174,6 +174,41 @@ fn kernels_give_the_same_bits_for_all_at_once_and_one_by_one() {
             for (&token, row) in oracle.ids.iter().zip(&together) {
                 let alone = model.next(&[token], &mut single).unwrap();
                 assert!(alone.0.iter().zip(&row.0).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", folder.display());
+            }
+        }
+    }
+}
+
+/// The head for some tokens alone: with kernels the same bits, turned or not; with tensors the same up to rounding.
+#[test]
+fn logits_of_some_tokens_are_those_of_all() {
+    for folder in folders() {
+        let oracle = oracle(&folder);
+        let mut all = computes().to_vec();
+        for (dtype, layout) in
+            [(Dtype::Q4_0, Layout::Turned), (Dtype::Q8_0, Layout::Mapped), (Dtype::BF16, Layout::Mapped)]
+        {
+            let packing = Packing { dtype: Some(dtype), layout };
+            all.push(Compute::Kernels { cpu: Arc::new(Cpu::new(0)), packing, cache: CacheType::F32 });
+        }
+        for compute in all {
+            let exact = matches!(compute, Compute::Kernels { .. });
+            let model = load(&folder, compute, None);
+            model.settle();
+            let size = model.vocab_size() as u32;
+            let full = model.next(&oracle.prompt, &mut model.new_state().unwrap()).unwrap().0;
+            for ranges in
+                [vec![0..1, 17..18, 31..60, size - 1..size], vec![5..size], vec![16..32], vec![size - 3..size + 9]]
+            {
+                let allowed = Allowed::new(ranges);
+                let mut state = model.new_state().unwrap();
+                let some = model.next_of(&oracle.prompt, &mut state, &allowed).unwrap().0;
+                assert_eq!(state.len(), oracle.prompt.len());
+                for (id, (&some, &full)) in (0..size).zip(some.iter().zip(&full)) {
+                    let expected = if allowed.contains(Token(id)) { full } else { f32::NEG_INFINITY };
+                    let same = some == expected || !exact && (some - expected).abs() < 1e-5;
+                    assert!(same, "{}, token {id}: {some}, {expected}", folder.display());
+                }
             }
         }
     }

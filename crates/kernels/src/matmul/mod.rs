@@ -128,6 +128,24 @@ impl Matrix {
         }
     }
 
+    /// Some rows as a matrix of their own, which shares the bytes, and how many rows more it begins with: rows stay together in
+    /// sixteens. Products with it are the same. `None` if the rows are stored in another order.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub fn part(&self, rows: Range<usize>) -> Option<(Self, usize)> {
+        assert!(rows.start < rows.end && rows.end <= self.shape[0], "rows {rows:?} of {}", self.shape[0]);
+        let first = rows.start / LANES * LANES;
+        let size = self.row_bytes();
+        let bytes = match self.form {
+            Stored::Rows(Rows::AsStored) => self.bytes.slice(first * size..rows.end * size),
+            Stored::Rows(_) => return None,
+            Stored::Turned => self.bytes.slice(first * size..rows.end.next_multiple_of(LANES) * size),
+        };
+        let shape = [rows.end - first, self.shape[1]];
+        Some((Self { dtype: self.dtype, shape, form: self.form, bytes }, rows.start - first))
+    }
+
     /// Expands row `index` into `out`, `columns` values.
     ///
     /// # Errors
