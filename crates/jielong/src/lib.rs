@@ -23,6 +23,7 @@ pub mod convert;
 pub mod data;
 pub mod pipeline;
 pub mod session;
+pub mod shapes;
 pub mod sources;
 
 pub use jielong_text::Message;

@@ -10,7 +10,7 @@ use jielong_core::{
     Event, Guess, Model, Request, Sampler, SamplerConfig, Speculation, Step, StopReason, Token, generate,
 };
 use jielong_kernels::{CacheType, Cpu, Dtype, Layout};
-use jielong_llama::{Compute, Config, KvCache, Llama, LoadOptions};
+use jielong_llama::{Compute, KvCache, Llama, LoadOptions};
 use jielong_nn::device::{Device, DeviceChoice, FloatDType};
 use jielong_nn::load::Packing;
 
@@ -18,6 +18,7 @@ use jielong_text::{Message, StopStrings, Template, Tokenizer};
 
 use crate::assets::{Assets, Files};
 use crate::session::Session;
+use crate::shapes::published;
 use crate::sources::{self, LocalModel, NoProgress, SourceOptions};
 
 /// How to load a model.
@@ -148,11 +149,7 @@ impl Settings {
     /// # Errors
     /// A shape that is not there, with those that are; a device that cannot be had.
     pub fn random(&self, shape: &str) -> Result<Llama> {
-        let shapes: toml::Table = toml::from_str(include_str!("../../../configs/shapes.toml"))?;
-        let Some(config) = shapes.get(shape) else {
-            bail!("no shape is called `{shape}`; there are {}", shapes.keys().cloned().collect::<Vec<_>>().join(", "));
-        };
-        let config = Config::from_hf(serde_json::to_string(config)?.as_bytes())?;
+        let config = published(shape)?;
         let (device, picked) = self.device.open()?;
         Ok(Llama::random(&config, &self.options(device, picked)?)?)
     }

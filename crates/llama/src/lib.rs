@@ -21,6 +21,7 @@ mod model;
 mod new;
 mod rope;
 mod save;
+mod shape;
 mod source;
 pub mod train;
 

@@ -36,11 +36,11 @@ impl Weight {
         }
     }
 
-    /// Them, where kernels read them.
-    pub(crate) fn packed_bytes(&self) -> Option<&[u8]> {
+    /// The matrix that kernels multiply.
+    pub(crate) fn matrix(&self) -> Option<&Matrix> {
         match self {
             Self::Dense(_) => None,
-            Self::Packed(Packed { weight }) => Some(weight.matrix().bytes()),
+            Self::Packed(Packed { weight }) => Some(weight.matrix()),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use jielong_core::{Allowed, Logits, Model, ModelError, State, Token, check_tokens};
-use jielong_kernels::{Cpu, KvStore};
+use jielong_kernels::{Cpu, KvStore, Matrix};
 use jielong_nn::load;
 
 use crate::attention::{Attention, Sight, Step};
@@ -102,8 +102,11 @@ impl Llama {
     /// The matrices that one token reads: each once, of a mixture the experts it goes through, of the embedding nothing
     /// unless it is the head too.
     fn weights(&self) -> impl Iterator<Item = &Weight> {
-        let head = self.head.as_ref().map_or(&self.embedding, |head| &head.weight);
-        self.blocks.iter().flat_map(Block::weights).chain([head])
+        self.blocks.iter().flat_map(Block::weights).chain([self.head_weight()])
+    }
+
+    fn head_weight(&self) -> &Weight {
+        self.head.as_ref().map_or(&self.embedding, |head| &head.weight)
     }
 
     /// Brings the weights into their final form on a thread of its own, while they are used already.
@@ -135,20 +138,31 @@ impl Llama {
         self.weights().map(|weight| weight.bytes() as u64).sum()
     }
 
-    /// Them, where kernels compute.
-    pub fn packed_weights(&self) -> Vec<&[u8]> {
-        self.weights().filter_map(Weight::packed_bytes).collect()
+    /// Bytes of the head.
+    pub(crate) fn head_bytes(&self) -> u64 {
+        self.head_weight().bytes() as u64
+    }
+
+    /// The matrices that one token is multiplied with, where kernels compute: layer after layer, then the head.
+    pub fn matrices(&self) -> Vec<&Matrix> {
+        self.weights().filter_map(Weight::matrix).collect()
     }
 
     /// Bytes of keys and values that one token reads with `positions` before it.
     pub fn cache_bytes(&self, positions: usize) -> u64 {
         let c = &self.config;
-        let row = match &self.compute {
-            Compute::Kernels { cache, .. } => cache.bytes(c.head_dim),
-            Compute::Burn { dtype, .. } => DType::from(*dtype).size() * c.head_dim,
-        };
         let seen = c.layers.iter().map(|layer| layer.window.map_or(positions, |window| window.min(positions)));
-        (seen.sum::<usize>() * 2 * c.kv_heads * row) as u64
+        (seen.sum::<usize>() * 2 * c.kv_heads) as u64 * self.row_bytes()
+    }
+
+    /// Bytes of the keys, or of the values, of one head at one position.
+    pub(crate) fn row_bytes(&self) -> u64 {
+        let dim = self.config.head_dim;
+        let bytes = match &self.compute {
+            Compute::Kernels { cache, .. } => cache.bytes(dim),
+            Compute::Burn { dtype, .. } => DType::from(*dtype).size() * dim,
+        };
+        bytes as u64
     }
 
     /// Appends `tokens` to the state and returns the logits after each of them, one row of `vocab_size` values a token.

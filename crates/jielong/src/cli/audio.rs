@@ -140,7 +140,7 @@ impl CodecArgs {
     }
 }
 
-fn open(path: &Path, codec: &FrameCodec) -> Result<Sound> {
+pub fn open(path: &Path, codec: &FrameCodec) -> Result<Sound> {
     let sound = Sound::open(path, &Reading { rate: Some(codec.config().sample_rate), ..Reading::default() })?;
     ensure!(!sound.samples.is_empty(), "{}: a recording without samples", path.display());
     Ok(sound)
@@ -256,7 +256,7 @@ fn rate(codec: &FrameCodec) -> f64 {
 }
 
 /// Files of a data set or folder, spread over all where there are more than `limit`.
-fn chosen(data: &str, part: Part, limit: Option<usize>, global: &Global) -> Result<Vec<PathBuf>> {
+pub fn chosen(data: &str, part: Part, limit: Option<usize>, global: &Global) -> Result<Vec<PathBuf>> {
     let sounds = Sounds::open(data, &global.sources)?;
     let all: Vec<PathBuf> = sounds.entries.iter().filter(|e| part.has(e.split)).map(|e| e.path.clone()).collect();
     let count = limit.unwrap_or(all.len()).min(all.len());

@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::Args as ClapArgs;
 use jielong::pipeline::Pipeline;
-use jielong_core::{Model, State, Token};
-use jielong_kernels::{Cpu, read_time};
+use jielong_core::{Logits, Model, State, Token};
+use jielong_kernels::{Cpu, Matrix, read_time};
 use jielong_llama::{Compute, KvCache, Llama};
 use serde_json::json;
 
@@ -81,12 +81,12 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
 }
 
 /// Some ids that are in every vocabulary of a model.
-fn tokens(model: &Llama, count: usize) -> Vec<Token> {
+pub fn tokens(model: &Llama, count: usize) -> Vec<Token> {
     (0..count).map(|i| Token(((i * 7919 + 13) % model.vocab_size()) as u32)).collect()
 }
 
 /// Feeds tokens in the chunks of the loop.
-fn feed(model: &Llama, state: &mut KvCache, tokens: &[Token]) -> Result<()> {
+pub fn feed(model: &Llama, state: &mut KvCache, tokens: &[Token]) -> Result<()> {
     for chunk in tokens.chunks(512) {
         model.next(chunk, state)?;
     }
@@ -116,9 +116,7 @@ fn decode(model: &Llama, depth: usize, new: usize, repeat: usize) -> Result<Deco
         let mut token = Token(1);
         let start = Instant::now();
         for _ in 0..new {
-            let logits = model.next(&[token], &mut state)?;
-            let most = logits.0.iter().fold(f32::NEG_INFINITY, |most, &logit| if logit > most { logit } else { most });
-            token = Token(logits.0.iter().position(|&logit| logit == most).unwrap_or(0) as u32);
+            token = greedy(&model.next(&[token], &mut state)?);
         }
         rates.push(new as f64 / start.elapsed().as_secs_f64());
         reads.extend(read_rates(model));
@@ -126,15 +124,22 @@ fn decode(model: &Llama, depth: usize, new: usize, repeat: usize) -> Result<Deco
     Ok(Decode { depth, rates, reads, bytes: model.bytes_per_token() + model.cache_bytes(depth + new / 2) })
 }
 
+/// The most likely token, the first of several.
+pub fn greedy(logits: &Logits) -> Token {
+    let most = logits.0.iter().fold(f32::NEG_INFINITY, |most, &logit| if logit > most { logit } else { most });
+    Token(logits.0.iter().position(|&logit| logit == most).unwrap_or(0) as u32)
+}
+
 /// Plain reads of the weights, in bytes a second.
 fn read_rates(model: &Llama) -> Vec<f64> {
     let Compute::Kernels { cpu, .. } = model.compute() else { return Vec::new() };
-    let weights = model.packed_weights();
+    let weights: Vec<&[u8]> = model.matrices().into_iter().map(Matrix::bytes).collect();
     let rate = |_| model.bytes_per_token() as f64 / read_time(cpu, &weights).as_secs_f64();
     (0..5).map(rate).collect()
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle value, or the mean of the two; 0 of none.
+pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

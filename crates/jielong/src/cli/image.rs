@@ -168,7 +168,7 @@ impl CodecArgs {
     }
 }
 
-fn open(path: &Path, size: Option<usize>) -> Result<Picture> {
+pub fn open(path: &Path, size: Option<usize>) -> Result<Picture> {
     let picture = Picture::open(path, &Reading::default())?;
     size.map_or(Ok(picture.clone()), |size| Ok(whole(&picture, size)?))
 }
@@ -234,7 +234,7 @@ fn bits(codec: &VqCodec) -> f64 {
 }
 
 /// Files of a data set or folder, spread over all where there are more than `limit`.
-fn chosen(data: &str, part: Part, limit: Option<usize>, global: &Global) -> Result<Vec<PathBuf>> {
+pub fn chosen(data: &str, part: Part, limit: Option<usize>, global: &Global) -> Result<Vec<PathBuf>> {
     let pictures = Pictures::open(data, &global.sources)?;
     let all: Vec<PathBuf> = pictures.entries.iter().filter(|e| part.has(e.split)).map(|e| e.path.clone()).collect();
     let count = limit.unwrap_or(all.len()).min(all.len());

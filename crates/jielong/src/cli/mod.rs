@@ -6,6 +6,7 @@ mod chat;
 mod chat_session;
 mod codec;
 mod convert;
+mod cost;
 mod data;
 mod doctor;
 mod files;
@@ -80,6 +81,7 @@ enum Command {
     Image(image::Args),
     Audio(audio::Args),
     Bench(bench::Args),
+    Cost(cost::Args),
     Doctor(doctor::Args),
     /// Print a completion script for a shell
     Completions {
@@ -138,6 +140,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Image(args) => image::run(args, &global),
         Command::Audio(args) => audio::run(args, &global),
         Command::Bench(args) => bench::run(args, &global),
+        Command::Cost(args) => cost::run(args, &global),
         Command::Doctor(args) => doctor::run(args, &global),
         Command::Completions { .. } => Ok(()),
     }

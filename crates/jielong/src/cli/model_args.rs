@@ -62,6 +62,11 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// Whether the user names a model here.
+    pub fn is_named(&self) -> bool {
+        self.name.model.is_some()
+    }
+
     /// The model, loaded.
     pub fn pipeline(&self, global: &Global) -> Result<Pipeline> {
         let local = self.name.local(global)?;

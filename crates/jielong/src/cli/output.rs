@@ -101,8 +101,39 @@ pub fn bytes(n: u64) -> String {
         0..1024 => format!("{n} B"),
         1024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
         1_048_576..1_073_741_824 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
-        _ => format!("{:.2} GiB", n as f64 / 1_073_741_824.0),
+        1_073_741_824..1_099_511_627_776 => format!("{:.2} GiB", n as f64 / 1_073_741_824.0),
+        1_099_511_627_776..1_125_899_906_842_624 => format!("{:.2} TiB", n as f64 / 1_099_511_627_776.0),
+        _ => format!("{:.2} PiB", n as f64 / 1_125_899_906_842_624.0),
     }
+}
+
+/// A whole number with its thousands apart.
+pub fn count(n: u128) -> String {
+    let digits = n.to_string();
+    let parts: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|part| str::from_utf8(part).ok()).collect();
+    parts.join(" ")
+}
+
+/// A number with a prefix of the SI, from 1 to 999 and a letter.
+pub fn si(value: f64) -> String {
+    const PREFIXES: [&str; 9] = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
+    let step = if value >= 1000.0 { ((value.log10() / 3.0) as usize).min(PREFIXES.len() - 1) } else { 0 };
+    let short = value / 1000f64.powi(step as i32);
+    let places = if short >= 100.0 || step == 0 && short.fract() == 0.0 { 0 } else { 1 };
+    format!("{short:.places$} {}", PREFIXES[step]).trim_end().to_owned()
+}
+
+/// A time in a unit that reads well.
+pub fn duration(seconds: f64) -> String {
+    const UNITS: [(f64, &str); 6] =
+        [(1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h"), (86_400.0, "days")];
+    const YEAR: f64 = 31_557_600.0; // Julian
+    if seconds >= 2.0 * YEAR {
+        return format!("{:.1} years", seconds / YEAR);
+    }
+    let fits = |(unit, _): &&(f64, &str)| seconds >= *unit;
+    let (unit, name) = UNITS.iter().rev().find(fits).unwrap_or(&UNITS[0]);
+    format!("{:.1} {name}", seconds / unit)
 }
 
 #[cfg(test)]
@@ -115,5 +146,14 @@ mod tests {
         let error = anyhow::Error::new(cause()).context("a.toml: no such file").context("codec");
         assert_eq!(explained(&error), "codec: a.toml: no such file");
         assert_eq!(explained(&anyhow::Error::new(cause()).context("a.toml")), "a.toml: no such file");
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 12, 4096, 1_048_576].map(count), ["0", "12", "4 096", "1 048 576"]);
+        assert_eq!([0.0, 12.0, 2.5, 4096.0, 3.25e13, 1e18].map(si), ["0", "12", "2.5", "4.1 k", "32.5 T", "1.0 E"]);
+        let times = [2e-5, 0.0125, 3.0, 90.0, 7200.0, 200_000.0, 1e9].map(duration);
+        assert_eq!(times, ["20.0 µs", "12.5 ms", "3.0 s", "1.5 min", "2.0 h", "2.3 days", "31.7 years"]);
+        assert_eq!([1 << 30, 3 << 40, 5 << 50].map(bytes), ["1.00 GiB", "3.00 TiB", "5.00 PiB"]);
     }
 }
