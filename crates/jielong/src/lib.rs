@@ -19,8 +19,10 @@
 //! transformer), `jielong_text` (tokenizers and templates), `jielong_image` (pictures as codes).
 
 pub mod assets;
+pub mod codecs;
 pub mod convert;
 pub mod data;
+pub mod mixed;
 pub mod pipeline;
 pub mod session;
 pub mod shapes;

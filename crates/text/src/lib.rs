@@ -11,6 +11,7 @@ mod stop;
 mod stream;
 mod template;
 mod tokenizer;
+mod train;
 
 pub use gguf_export::tokenizer_config;
 pub use gguf_vocab::GgufVocab;

@@ -37,6 +37,14 @@ pub enum TokenizerError {
     /// The library failed on a text.
     #[error("the tokenizer cannot encode this text: {0}")]
     Encode(String),
+    /// Another number of entries than was asked for.
+    #[error("the vocabulary of text has {found} entries, not {size}")]
+    Learn {
+        /// As many as there are.
+        found: usize,
+        /// As many as were asked for.
+        size: usize,
+    },
     /// An id outside the vocabulary.
     #[error("token {token} is not in the vocabulary of {size}")]
     NoToken {
@@ -151,6 +159,11 @@ impl Tokenizer {
     /// [`TokenizerError::Encode`], if the library cannot write it.
     pub fn to_json(&self) -> Result<String, TokenizerError> {
         self.0.full.to_string(true).map_err(|e| TokenizerError::Encode(e.to_string()))
+    }
+
+    /// What it is made of.
+    pub(crate) fn library(&self) -> &tokenizers::Tokenizer {
+        &self.0.full
     }
 
     fn new(full: tokenizers::Tokenizer, pieces: Pieces, name: &str) -> Result<Self, TokenizerError> {

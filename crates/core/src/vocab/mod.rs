@@ -9,6 +9,7 @@
 //! other id. [`Machine`] knows what may follow, [`Vocab::frame`] and [`Vocab::split`] turn segments into tokens and back.
 
 mod allowed;
+mod codes;
 mod config;
 mod machine;
 mod segment;
@@ -82,6 +83,18 @@ pub enum VocabError {
         code: u32,
         /// Codes of the book.
         size: u32,
+    },
+    /// A codec whose codes are not those of the kind.
+    #[error(
+        "`{kind}` has the books {own:?}; the codec's are {books:?}, neither the same nor one book of their product"
+    )]
+    Books {
+        /// The kind.
+        kind: String,
+        /// Its books.
+        own: Vec<u32>,
+        /// The codec's.
+        books: Vec<u32>,
     },
     /// A grid that the kind cannot have.
     #[error("a segment of `{kind}` with the grid {grid:?} and {values} codes: {expected}")]

@@ -88,20 +88,20 @@ pub fn score<E: From<ScoreError>>(
     Ok(Score { pictures: count as usize, psnr: mean(psnr), ssim: mean(ssim), counts })
 }
 
-/// Pictures above their reconstructions, side by side, on white; all of one size.
+/// Stacks of pictures side by side, on white: pictures above their reconstructions. All are of one size, the stacks of one height.
 #[must_use]
-pub fn grid(pairs: &[(Picture, Picture)], columns: usize) -> Option<Picture> {
+pub fn grid(stacks: &[Vec<Picture>], columns: usize) -> Option<Picture> {
     const GAP: usize = 4;
-    let (first, columns) = (&pairs.first()?.0, columns.max(1));
+    let (first, columns) = (stacks.first()?.first()?, columns.clamp(1, stacks.len()));
     let (width, height) = (first.width, first.height);
-    let (across, down) = (columns.min(pairs.len()), pairs.len().div_ceil(columns));
-    let (whole_width, whole_height) = (across * (width + GAP) + GAP, down * (2 * (height + GAP) + GAP) + GAP);
+    let (down, high) = (stacks.len().div_ceil(columns), stacks[0].len() * (height + GAP) + GAP);
+    let (whole_width, whole_height) = (columns * (width + GAP) + GAP, down * high + GAP);
     let mut sheet = Picture::filled(whole_width, whole_height, [255; 3])?;
-    for (index, (picture, reconstruction)) in pairs.iter().enumerate() {
-        let (x, y) = (GAP + index % columns * (width + GAP), GAP + index / columns * (2 * (height + GAP) + GAP));
-        for (part, y) in [(picture, y), (reconstruction, y + height + GAP)] {
-            for (row, pixels) in part.rgb.chunks_exact(3 * width).take(height).enumerate() {
-                let at = 3 * ((y + row) * whole_width + x);
+    for (index, stack) in stacks.iter().enumerate() {
+        let (x, y) = (GAP + index % columns * (width + GAP), GAP + index / columns * high);
+        for (part, picture) in stack.iter().take(stacks[0].len()).enumerate() {
+            for (row, pixels) in picture.rgb.chunks_exact(3 * width).take(height).enumerate() {
+                let at = 3 * ((y + part * (height + GAP) + row) * whole_width + x);
                 sheet.rgb[at..at + pixels.len()].copy_from_slice(pixels);
             }
         }
@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn a_grid_has_pictures_above_reconstructions() {
         let colour = |value| Picture::filled(8, 6, [value; 3]).unwrap();
-        let sheet = grid(&[(colour(1), colour(2)), (colour(3), colour(4)), (colour(5), colour(6))], 2).unwrap();
+        let stacks = [[1, 2], [3, 4], [5, 6]].map(|stack| stack.map(colour).to_vec());
+        let sheet = grid(&stacks, 2).unwrap();
         let at = |x: usize, y: usize| sheet.rgb[3 * (y * sheet.width + x)];
         assert_eq!((at(5, 5), at(5, 15), at(17, 5), at(17, 15), at(5, 30)), (1, 2, 3, 4, 5));
         assert!(grid(&[], 4).is_none());

@@ -228,7 +228,7 @@ impl Task for CodecTask {
         let (mut index, mut samples) = (0, Vec::new());
         let seen = |picture: &Picture, reconstruction: &Picture| {
             if index % every == 0 && samples.len() < SAMPLES {
-                samples.push((picture.clone(), reconstruction.clone()));
+                samples.push(vec![picture.clone(), reconstruction.clone()]);
             }
             index += 1;
         };

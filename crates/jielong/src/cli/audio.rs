@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args as ClapArgs, Subcommand};
+use jielong::codecs;
 use jielong::data::Sounds;
 use jielong_audio::codec::FrameCodec;
 use jielong_audio::sound::{Reading, Sound};
@@ -17,12 +18,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::image::Part;
-use super::{Global, codec, files, output, progress, spectrogram};
+use super::{Global, files, output, progress, recipes, spectrogram};
 
-/// Recordings as codes: encode, decode and measure a codec
+/// Sound: go on with a recording, say, write down; and as codes: encode, decode and measure a codec
 #[derive(ClapArgs)]
-#[command(after_help = "Examples:\n  jielong audio roundtrip hello.wav -o both\n  jielong audio eval prompts\n  \
-    jielong audio encode hello.wav -o codes.json")]
+#[command(
+    after_help = "Examples:\n  jielong audio go-on hello.wav --seconds 5 -o longer.wav\n  jielong audio roundtrip hello.wav -o both\n  jielong audio eval prompts\n  \
+    jielong audio encode hello.wav -o codes.json"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -78,6 +81,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Recipe(recipes::audio::Recipe),
     /// Play a recording, or what a codec makes of codes
     Play {
         #[command(flatten)]
@@ -123,6 +128,7 @@ struct Coded {
 pub fn run(args: Args, global: &Global) -> Result<()> {
     keep_memory();
     match args.command {
+        Command::Recipe(recipe) => recipes::audio::run(&recipe, global),
         Command::Encode { codec, recording, out } => encode(&codec, &recording, out.as_deref()),
         Command::Decode { codec, codes, out } => decode(&codec, &codes, &out),
         Command::Roundtrip { codec, recording, out, json } => roundtrip(&codec, &recording, out.as_deref(), json),
@@ -135,7 +141,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
 
 impl CodecArgs {
     fn open(&self) -> Result<FrameCodec> {
-        let (config, weights, device) = codec::find(&self.codec, self.weights.as_deref(), self.device)?;
+        let (config, weights, device) = codecs::find(&self.codec, self.weights.as_deref(), self.device)?;
         Ok(FrameCodec::open(&config, &weights, &device)?)
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use jielong::codecs;
 use jielong::data::{Pictures, Split};
 use jielong_core::{Codec, Codes};
 use jielong_image::picture::{Picture, Reading};
@@ -16,12 +17,13 @@ use jielong_nn::device::DeviceChoice;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Global, codec, files, output, progress};
+use super::{Global, files, output, progress, recipes};
 
-/// Pictures as codes: encode, decode, measure and look at a codec
+/// Pictures: restyle, draw, finish, describe; and as codes: encode, decode, measure and look at a codec
 #[derive(ClapArgs)]
-#[command(after_help = "Examples:\n  jielong image roundtrip smile.png -o both.png\n  \
-    jielong image eval emoji")]
+#[command(after_help = "Examples:\n  jielong image restyle smile.png --style twemoji -o out.png\n  \
+    jielong image draw \"grinning cat\" --style noto -n 4 -o cats.png\n  \
+    jielong image roundtrip smile.png -o both.png\n  jielong image eval emoji")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -104,6 +106,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Recipe(recipes::image::Recipe),
     /// Draw what each code looks like
     Codebook {
         #[command(flatten)]
@@ -148,6 +152,7 @@ struct Coded {
 pub fn run(args: Args, global: &Global) -> Result<()> {
     keep_memory();
     match args.command {
+        Command::Recipe(recipe) => recipes::image::run(&recipe, global),
         Command::Encode { codec, picture, out, size } => encode(&codec, &picture, out.as_deref(), size),
         Command::Decode { codec, codes, out } => decode(&codec, &codes, &out),
         Command::Roundtrip { codec, picture, out, size, json } => {
@@ -163,7 +168,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
 
 impl CodecArgs {
     fn open(&self) -> Result<VqCodec> {
-        let (config, weights, device) = codec::find(&self.codec, self.weights.as_deref(), self.device)?;
+        let (config, weights, device) = codecs::find(&self.codec, self.weights.as_deref(), self.device)?;
         Ok(VqCodec::open(&config, &weights, &device)?)
     }
 }
@@ -212,7 +217,7 @@ fn roundtrip(codec: &CodecArgs, path: &Path, out: Option<&Path>, size: Option<us
     let bits = bits(&codec) * codes.values.len() as f64;
     let per_pixel = bits / (picture.width * picture.height) as f64;
     if let Some(path) = out {
-        let sheet = grid(&[(picture.clone(), back)], 1).context("no picture")?;
+        let sheet = grid(&[vec![picture.clone(), back]], 1).context("no picture")?;
         files::write(path, &sheet.to_png()?)?;
     }
     let mut output = output::Output::new();

@@ -4,11 +4,11 @@ mod audio;
 mod bench;
 mod chat;
 mod chat_session;
-mod codec;
 mod convert;
 mod cost;
 mod data;
 mod doctor;
+mod eval;
 mod files;
 mod generate;
 mod ids;
@@ -21,6 +21,7 @@ mod next;
 pub mod output;
 mod progress;
 mod pull;
+mod recipes;
 mod sampling;
 mod show;
 mod spectrogram;
@@ -78,6 +79,7 @@ enum Command {
     Convert(convert::Args),
     Data(data::Args),
     Train(train::Args),
+    Eval(eval::Args),
     Image(image::Args),
     Audio(audio::Args),
     Bench(bench::Args),
@@ -137,6 +139,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Convert(args) => convert::run(args, &global),
         Command::Data(args) => data::run(args, &global),
         Command::Train(args) => train::run(args, &global),
+        Command::Eval(args) => eval::run(args, &global),
         Command::Image(args) => image::run(args, &global),
         Command::Audio(args) => audio::run(args, &global),
         Command::Bench(args) => bench::run(args, &global),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use jielong::codecs;
 use jielong_audio::codec::FrameCodec;
 use jielong_audio::metrics::stoi::{Intelligibility, RATE, stoi};
 use jielong_audio::mulaw::MuLaw;
@@ -17,7 +18,7 @@ use serde::Serialize;
 
 use super::super::image::Part;
 use super::super::output::{Output, count};
-use super::super::{Global, audio, codec, image};
+use super::super::{Global, audio, image};
 
 /// Examples of a data set, and pictures that its palette is learned from.
 const EXAMPLES: usize = 16;
@@ -133,7 +134,7 @@ fn of_pictures(files: &[PathBuf], subject: &Subject, global: &Global) -> Result<
         (pictures.clone(), pictures, "of its own pictures")
     };
     let palette = palette(&colours)?;
-    let (config, weights, device) = codec::find(Path::new("emoji"), None, subject.device)?;
+    let (config, weights, device) = codecs::find(Path::new("emoji"), None, subject.device)?;
     let codec = VqCodec::open(&config, &weights, &device)?;
     let name = format!("pixels, {} colours {whose}", count(palette.colours().len() as u128));
     Ok(vec![
@@ -191,7 +192,7 @@ fn of_sounds(files: &[PathBuf], subject: &Subject, global: &Global) -> Result<Ve
     } else {
         files
     };
-    let (config, weights, device) = codec::find(Path::new(name), None, subject.device)?;
+    let (config, weights, device) = codecs::find(Path::new(name), None, subject.device)?;
     let codec = FrameCodec::open(&config, &weights, &device)?;
     let rate = codec.config().sample_rate;
     ensure!(rate == RATE, "the codec `{name}` has {rate} samples a second; STOI is measured at {RATE}");

@@ -1,4 +1,4 @@
-//! Which codec: one that comes with the program, or a folder.
+//! Which codec or model: one that comes with the program, or a folder.
 
 use std::path::{Path, PathBuf};
 
@@ -14,27 +14,35 @@ fn shipped() -> Vec<PathBuf> {
     beside.map(|folder| folder.join("models")).into_iter().chain(installed).chain([built]).collect()
 }
 
-/// The files of a codec: of this folder, or of the one with this name that comes with the program.
-fn files(name: &Path) -> Result<PathBuf> {
-    if name.join("config.toml").is_file() {
+/// The file that says what a codec is.
+pub const CONFIG: &str = "config.toml";
+
+/// The folder of a codec or a model, which has this `file`: this folder, or that with this name that comes with the program.
+///
+/// # Errors
+/// There is none; where it was looked for.
+pub fn folder(name: &Path, file: &str) -> Result<PathBuf> {
+    if name.join(file).is_file() {
         return Ok(name.to_path_buf());
     }
     let plain = name.components().count() == 1;
     let places = shipped().into_iter().filter(|_| plain);
-    match places.clone().map(|place| place.join(name)).find(|folder| folder.join("config.toml").is_file()) {
+    match places.clone().map(|place| place.join(name)).find(|folder| folder.join(file).is_file()) {
         Some(folder) => Ok(folder),
         None => {
             let looked: Vec<String> = places.map(|place| place.display().to_string()).collect();
-            let looked =
-                if plain { format!(", and there is no such codec in {}", looked.join(", ")) } else { String::new() };
-            bail!("{} is no folder with a config.toml{looked}", name.display())
+            let looked = if plain { format!(", and there is none in {}", looked.join(", ")) } else { String::new() };
+            bail!("{} is no folder with a {file}{looked}", name.display())
         }
     }
 }
 
 /// The config and the weights of a codec, and the device.
+///
+/// # Errors
+/// As [`folder`]; the device.
 pub fn find(codec: &Path, weights: Option<&Path>, device: DeviceChoice) -> Result<(PathBuf, PathBuf, Device)> {
-    let folder = files(codec)?;
+    let folder = folder(codec, CONFIG)?;
     let weights = weights.map_or_else(|| folder.join("model.safetensors"), Path::to_path_buf);
-    Ok((folder.join("config.toml"), weights, device.open()?.0))
+    Ok((folder.join(CONFIG), weights, device.open()?.0))
 }

@@ -1,0 +1,170 @@
+//! `jielong train`: a model from a config and data.
+
+mod codecs;
+mod report;
+mod transformer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+use jielong_kernels::keep_memory;
+use jielong_nn::device::{Device, DeviceChoice};
+use jielong_nn::train::{End, Plan, Task, latest, run as train};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Global, files, interrupt};
+use report::Report;
+
+/// Train a codec for pictures or sound, or a transformer. An interrupted run goes on with the same command
+#[derive(ClapArgs)]
+#[command(after_help = "Examples:\n  jielong data fetch emoji\n  jielong train configs/train/image-codec.toml\n  \
+    jielong data fetch prompts\n  jielong train configs/train/audio-codec.toml\n  \
+    jielong train configs/train/mini.toml\n\n\
+    The folder of the run holds its checkpoints, loss.csv and scores.csv with their plots, samples of what is held out\n\
+    beside their reconstructions, and in the end the result: `codec`, with config.toml and model.safetensors, or `model`,\n\
+    which is a Hugging Face folder of the Llama architecture.")]
+pub struct Args {
+    /// What is trained, how and on what: see configs/train
+    #[arg(value_name = "CONFIG")]
+    recipe: PathBuf,
+    /// Another folder for the run than the config's
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Another number of steps than the config's
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Another device than the config's: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
+    /// Print JSON: one line for each evaluation, and one at the end
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a config says that is trained; the rest of it is that one's.
+#[derive(Deserialize)]
+struct Kind {
+    kind: KindName,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KindName {
+    ImageCodec,
+    AudioCodec,
+    Transformer,
+}
+
+/// A task that ends in a model.
+trait Training: Task {
+    /// The folder of the result, in that of the run.
+    const RESULT: &'static str;
+    /// The file in it that says what it is.
+    const CONFIG: &'static str;
+    /// Numbers of the model.
+    fn parameters(&self) -> usize;
+    /// Writes the weights for use, and what belongs to them, into a folder.
+    fn write(&self, folder: &Path) -> Result<()>;
+    /// The last scores, if there are any.
+    fn scores(&self) -> Option<Value>;
+}
+
+/// A run under way, whatever is trained.
+struct Run<'a> {
+    args: &'a Args,
+    global: &'a Global,
+    out: PathBuf,
+    plan: Plan,
+    /// What must be the same for a run to go on.
+    recipe: String,
+    choice: DeviceChoice,
+    /// What is learned from, in words.
+    data: String,
+    /// What the result says that it is.
+    shape: String,
+}
+
+pub fn run(args: Args, global: &Global) -> Result<()> {
+    keep_memory();
+    let path = &args.recipe;
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let kind: Kind = toml::from_str(&text).with_context(|| path.display().to_string())?;
+    match kind.kind {
+        KindName::ImageCodec => codecs::image(&args, global),
+        KindName::AudioCodec => codecs::audio(&args, global),
+        KindName::Transformer => transformer::train(&args, global),
+    }
+}
+
+/// A plan without what may change when a run goes on: how long it takes and how often it is looked at.
+fn unmeasured(plan: &Plan) -> Plan {
+    Plan { steps: 0, log_every: 0, evaluate_every: 0, save_every: 0, ..plan.clone() }
+}
+
+impl<'a> Run<'a> {
+    /// The device, and the run of a config: its plan, where it is and what computes it; the config and that of the result as they
+    /// must be for the run to go on.
+    fn new(
+        args: &'a Args,
+        global: &'a Global,
+        (plan, out, device): (&mut Plan, &Path, &str),
+        (config, shape): (&impl Serialize, &impl Serialize),
+    ) -> Result<(Device, Self)> {
+        if let Some(steps) = args.steps {
+            plan.steps = steps;
+        }
+        let out = args.out.clone().unwrap_or_else(|| out.to_path_buf());
+        let (device, choice) = args.device.map_or_else(|| device.parse(), Ok)?.open()?;
+        let shape = toml::to_string(shape)?;
+        let recipe = format!("{}\n[shape]\n{shape}", toml::to_string(config)?);
+        let plan = plan.clone();
+        Ok((device, Self { args, global, out, plan, recipe, choice, data: String::new(), shape }))
+    }
+
+    fn train<T: Training>(&self, mut task: T) -> Result<()> {
+        let mut report = Report::new(self.global, self.args.json, &self.out);
+        let millions = task.parameters() as f64 / 1e6;
+        report.note(&format!("{millions:.1} million parameters, {}, on {}", self.data, self.choice));
+        let flag = interrupt::flag();
+        let mut failed = None;
+        let end = train(&mut task, (&self.plan, &self.recipe), &self.out, flag, &mut |event| {
+            if let Err(error) = report.event(event, &self.plan) {
+                // Training matters more than what is printed about it; but nobody may be there to read any more.
+                flag.store(true, Ordering::Relaxed);
+                failed = Some(error);
+            }
+        });
+        report.finish();
+        let end = end?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if let End::Interrupted(step) = end {
+            report.note(&format!("stopped after step {step}; the same command goes on from there"));
+            std::process::exit(interrupt::INTERRUPTED);
+        }
+        let folder = self.finish(&mut task)?;
+        report.end(T::RESULT, task.scores(), &folder)
+    }
+
+    /// Writes the result beside its run.
+    fn finish<T: Training>(&self, task: &mut T) -> Result<PathBuf> {
+        if task.scores().is_none() {
+            // The run was finished before: its last checkpoint is read, nothing is trained.
+            let (Some((manifest, folder)), _) = latest(&self.out)? else {
+                bail!("{} has no checkpoint", self.out.display())
+            };
+            task.load(&folder)
+                .map_err(|error| anyhow::anyhow!("{error}"))
+                .with_context(|| format!("step {}", manifest.step))?;
+        }
+        let folder = self.out.join(T::RESULT);
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        task.write(&folder)?;
+        files::write(&folder.join(T::CONFIG), self.shape.as_bytes())?;
+        Ok(folder)
+    }
+}

@@ -1,0 +1,155 @@
+//! Training of a transformer on tasks of any kinds of tokens.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, Result};
+use jielong::mixed::{Codecs, Corpus, Material, SamplingConfig, TrainingConfig};
+use jielong_core::{Token, Vocab};
+use jielong_kernels::Dtype;
+use jielong_llama::train::{LlamaTask, ModelConfig, Settings};
+use jielong_llama::{Compute, Llama, LoadOptions};
+use jielong_nn::device::{Device, FloatDType};
+use jielong_nn::train::{Item, Numbers, Step, Task, TaskError};
+use jielong_text::{Tokenizer, tokenizer_config};
+use serde_json::{Map, Value, json};
+
+use super::super::{Global, files, interrupt, progress};
+use super::{Args, Run, Training, unmeasured};
+
+/// The transformer in training, and what is saved with it.
+struct MixedTask {
+    task: LlamaTask<Corpus>,
+    tokenizer: Tokenizer,
+    specials: Map<String, Value>,
+    context: usize,
+    scores: Option<Numbers>,
+}
+
+pub fn train(args: &Args, global: &Global) -> Result<()> {
+    let mut config = TrainingConfig::open(&args.recipe)?;
+    let mixed = config.mixed()?;
+    let vocab = mixed.check().with_context(|| args.recipe.display().to_string())?;
+    let (device, run) = {
+        let mut shown = TrainingConfig {
+            vocab: PathBuf::new(),
+            out: PathBuf::new(),
+            device: String::new(),
+            scored: 0,
+            plan: unmeasured(&config.plan),
+            ..config.clone()
+        };
+        // How an answer is drawn may change; it is learned alike.
+        shown.tasks.iter_mut().for_each(|task| task.sampling = SamplingConfig::default());
+        let all = (&mut config.plan, &*config.out, &*config.device);
+        let (device, run) = Run::new(args, global, all, (&shown, &mixed.vocab))?;
+        (device, Run { shape: toml::to_string(&mixed)?, ..run })
+    };
+    let codecs = Codecs::open(&vocab, &device)?;
+    let mut bar = None;
+    let material = Material::gather(&mixed, &vocab, &codecs, &global.sources, &mut |data, done, count| {
+        let bar = bar.get_or_insert_with(|| progress::counted(global, count, "coded"));
+        if let Some(bar) = bar {
+            bar.set_length(count as u64);
+            bar.set_position(done as u64);
+            bar.set_message(data.to_owned());
+        }
+        !interrupt::flag().load(Ordering::Relaxed)
+    })?;
+    if let Some(bar) = bar.flatten() {
+        bar.finish_and_clear();
+    }
+    let tokenizer = tokenizer(&config.model, &vocab, &material)?;
+    let corpus = material.corpus(&tokenizer, config.length, config.scored)?;
+    let data = corpus.summary();
+    let model = model(&config, &vocab, &device)?;
+    let context = model.config().context;
+    let settings = Settings {
+        length: config.length,
+        batch: config.plan.batch,
+        optimiser: config.optimiser.clone(),
+        average: config.average,
+    };
+    let names: Vec<String> = vocab.added().take(2).collect();
+    let specials =
+        ["bos_token", "eos_token"].iter().zip(names).map(|(key, name)| ((*key).into(), name.into())).collect();
+    let task = LlamaTask::new(model, corpus, settings)?;
+    Run { data, ..run }.train(MixedTask { task, tokenizer, specials, context, scores: None })
+}
+
+/// The tokenizer of the model that is gone on with, or a new one, and in both the tokens of the other kinds.
+fn tokenizer(model: &ModelConfig, vocab: &Vocab, material: &Material) -> Result<Tokenizer> {
+    let added: Vec<String> = vocab.added().collect();
+    let first = &vocab.kinds()[0];
+    let text = if first.text { first.books[0].len() } else { 0 };
+    match model {
+        ModelConfig::New(_) => {
+            Ok(Tokenizer::learn(&material.texts()?, text, &added).context("the vocabulary of text")?)
+        }
+        ModelConfig::Base(folder) => {
+            Ok(Tokenizer::from_file(&folder.join("tokenizer.json"))?.with_special(text, &added)?)
+        }
+    }
+}
+
+fn model(config: &TrainingConfig, vocab: &Vocab, device: &Device) -> Result<Llama> {
+    let compute = Compute::Burn { device: device.clone().autodiff(), dtype: FloatDType::F32 };
+    let options = LoadOptions { compute, context: None };
+    let (begin, Token(end), seed) = (vocab.begin().0, vocab.end(), config.plan.seed);
+    match &config.model {
+        ModelConfig::New(new) => {
+            let shape = new.config(vocab.size(), Some(begin), &[end]).context("model")?;
+            Ok(Llama::new(&shape, seed, &options)?)
+        }
+        ModelConfig::Base(folder) => Ok(Llama::enlarged(folder, vocab.size(), seed, &options)?),
+    }
+}
+
+impl Task for MixedTask {
+    fn items(&self) -> usize {
+        self.task.items()
+    }
+
+    fn learn(&mut self, batch: &[Item], step: &Step) -> Result<Numbers, TaskError> {
+        self.task.learn(batch, step)
+    }
+
+    fn update(&mut self, step: &Step) -> Result<(), TaskError> {
+        self.task.update(step)
+    }
+
+    fn evaluate(&mut self, step: &Step, out: &Path) -> Result<Numbers, TaskError> {
+        let scores = self.task.evaluate(step, out)?;
+        self.scores = Some(scores.clone());
+        Ok(scores)
+    }
+
+    fn save(&self, folder: &Path) -> Result<(), TaskError> {
+        self.task.save(folder)
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<(), TaskError> {
+        self.task.load(folder)
+    }
+}
+
+impl Training for MixedTask {
+    const RESULT: &'static str = "model";
+    const CONFIG: &'static str = "mixed.toml";
+
+    fn parameters(&self) -> usize {
+        self.task.parameters()
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        self.task.result().save(folder, Dtype::BF16)?;
+        files::write(&folder.join("tokenizer.json"), self.tokenizer.to_json()?.as_bytes())?;
+        let config = Value::Object(tokenizer_config(&self.specials, None, self.context));
+        files::write(&folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())
+    }
+
+    fn scores(&self) -> Option<Value> {
+        let scores = self.scores.as_ref()?;
+        Some(scores.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>().into())
+    }
+}

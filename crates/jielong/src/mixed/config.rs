@@ -1,0 +1,259 @@
+//! What a mixed model is made of and asked for, as data: `mixed.toml` in its folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use jielong_core::{SamplerConfig, Vocab, VocabConfig};
+use serde::{Deserialize, Serialize};
+
+/// A vocabulary and tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixedConfig {
+    /// Kinds of tokens.
+    pub vocab: VocabConfig,
+    /// What it can be asked.
+    #[serde(rename = "task")]
+    pub tasks: Vec<TaskConfig>,
+}
+
+/// Something to be learned and asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskConfig {
+    /// Its name.
+    pub name: String,
+    /// A data set, or a folder or file of one's own.
+    pub data: String,
+    /// How often it is drawn, beside the others.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Share of the examples in which the texts of the prompt are left out: what classifier-free guidance needs.
+    #[serde(default)]
+    pub drop: f64,
+    /// What is given.
+    #[serde(default)]
+    pub prompt: Vec<Part>,
+    /// What is asked for.
+    pub answer: Part,
+    /// How tokens are drawn when it is asked for, unless the user says otherwise.
+    #[serde(default, skip_serializing_if = "SamplingConfig::is_default")]
+    pub sampling: SamplingConfig,
+}
+
+/// How tokens are drawn; what is not given is the distribution of the model itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplingConfig {
+    /// Logits are divided by this; 0: always the likeliest token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// Only the so many likeliest tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
+    /// Only the likeliest tokens that together reach this probability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// How closely the texts of the prompt are followed: 1 is the model itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance: Option<f32>,
+}
+
+impl SamplingConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is given in either, first in `self`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            temperature: self.temperature.or(other.temperature),
+            top_k: self.top_k.or(other.top_k),
+            top_p: self.top_p.or(other.top_p),
+            guidance: self.guidance.or(other.guidance),
+        }
+    }
+
+    /// The sampler's settings.
+    pub fn sampler(self, seed: Option<u64>) -> SamplerConfig {
+        let temperature = self.temperature.unwrap_or(1.0);
+        SamplerConfig { temperature, top_k: self.top_k, top_p: self.top_p, seed, ..SamplerConfig::default() }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// A segment of a sequence, in TOML a table of one key: the kind, and what fills it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+pub struct Part {
+    /// The kind.
+    pub kind: String,
+    /// Of text and symbols: a text in which `{name}` stands for a field of the entry. Of media: `this`, the entry itself, or
+    /// `other`, another entry of the same subject.
+    pub of: String,
+}
+
+impl TryFrom<BTreeMap<String, String>> for Part {
+    type Error = String;
+
+    fn try_from(map: BTreeMap<String, String>) -> Result<Self, String> {
+        let mut entries = map.into_iter();
+        match (entries.next(), entries.next()) {
+            (Some((kind, of)), None) => Ok(Self { kind, of }),
+            _ => {
+                Err("a part is a kind and what fills it, such as { text = \"{name}\" } or { image = \"this\" }".into())
+            }
+        }
+    }
+}
+
+impl From<Part> for BTreeMap<String, String> {
+    fn from(part: Part) -> Self {
+        Self::from([(part.kind, part.of)])
+    }
+}
+
+impl Part {
+    /// Text with each `{name}` replaced by what `field` says.
+    ///
+    /// # Errors
+    /// A field that is not known, or a brace without its other half.
+    pub fn fill<'a>(&self, field: impl Fn(&str) -> Option<&'a str>) -> Result<String> {
+        let (mut text, mut rest) = (String::new(), self.of.as_str());
+        while let Some((before, after)) = rest.split_once('{') {
+            let Some((name, after)) = after.split_once('}') else { bail!("`{}`: a brace is not closed", self.of) };
+            text.push_str(before);
+            text.push_str(field(name).with_context(|| format!("`{}`: there is no `{name}`", self.of))?);
+            rest = after;
+        }
+        Ok(text + rest)
+    }
+
+    /// Names of the fields in its text.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.of.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
+    }
+}
+
+impl MixedConfig {
+    /// Its name in a folder.
+    pub const FILE: &'static str = "mixed.toml";
+
+    /// Reads the `mixed.toml` of a folder; `None` if there is none.
+    ///
+    /// # Errors
+    /// The file and what is wrong in it.
+    pub fn open(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(Self::FILE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let config: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        config.check().with_context(|| path.display().to_string())?;
+        Ok(Some(config))
+    }
+
+    /// The vocabulary; the tasks fit it.
+    ///
+    /// # Errors
+    /// What is wrong, with its field.
+    pub fn check(&self) -> Result<Vocab> {
+        let vocab = Vocab::new(self.vocab.clone()).context("vocab")?;
+        for (at, task) in self.tasks.iter().enumerate() {
+            task.check(&vocab).with_context(|| format!("task[{at}] `{}`", task.name))?;
+            let twice = self.tasks[..at].iter().any(|other| other.name == task.name);
+            ensure!(!twice, "task[{at}] `{}`: there are two of this name", task.name);
+        }
+        Ok(vocab)
+    }
+
+    /// A task by its name.
+    ///
+    /// # Errors
+    /// There is none; those there are.
+    pub fn task(&self, name: &str) -> Result<&TaskConfig> {
+        let known = || self.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ");
+        let task = self.tasks.iter().find(|task| task.name == name);
+        task.with_context(|| format!("this model has not learned to {name}; it has: {}", known()))
+    }
+}
+
+impl TaskConfig {
+    /// All its parts, the answer last.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.prompt.iter().chain([&self.answer])
+    }
+
+    fn check(&self, vocab: &Vocab) -> Result<()> {
+        ensure!(self.weight.is_finite() && self.weight >= 0.0, "`weight` = {}: a number from 0 on", self.weight);
+        ensure!((0.0..=1.0).contains(&self.drop), "`drop` = {}: a share from 0 to 1", self.drop);
+        for part in self.parts() {
+            let kind = &vocab.kinds()[vocab.kind(&part.kind)?];
+            let media = !kind.text && kind.symbols.is_empty();
+            ensure!(
+                !media || ["this", "other"].contains(&part.of.as_str()),
+                "`{} = \"{}\"`: `this` or `other` is expected",
+                part.kind,
+                part.of
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const CONFIG: &str = r#"
+        [vocab]
+        sizes = 8
+        kind = [{ name = "text", text = 300 }, { name = "image", books = [20], grid = true }]
+        [[task]]
+        name = "draw"
+        data = "emoji"
+        prompt = [{ text = "{name}, {style}" }]
+        answer = { image = "this" }
+    "#;
+
+    #[test]
+    fn parts_are_filled_and_configs_come_back() {
+        let config: MixedConfig = toml::from_str(CONFIG).unwrap();
+        config.check().unwrap();
+        let part = &config.task("draw").unwrap().prompt[0];
+        assert_eq!(part.fields().collect::<Vec<_>>(), ["name", "style"]);
+        assert_eq!(part.fill(|name| Some(if name == "name" { "cat" } else { "noto" })).unwrap(), "cat, noto");
+        assert!(part.fill(|_| None).unwrap_err().to_string().contains("name"));
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(MixedConfig::open(folder.path()).unwrap(), None);
+        std::fs::write(folder.path().join(MixedConfig::FILE), toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(MixedConfig::open(folder.path()).unwrap(), Some(config));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (good, bad, expected) in [
+            ("{ image = \"this\" }", "{ image = \"that\" }", "this"),
+            ("{ image = \"this\" }", "{ picture = \"this\" }", "picture"),
+            ("{ image = \"this\" }", "{ image = \"this\", text = \"a\" }", "a part is"),
+            ("data = \"emoji\"", "data = \"emoji\"\nweight = -1.0", "weight"),
+            ("data = \"emoji\"", "data = \"emoji\"\ndrop = 2.0", "drop"),
+            ("sizes = 8", "", "sizes"),
+        ] {
+            let config: Result<MixedConfig, _> = toml::from_str(&CONFIG.replace(good, bad));
+            let error = match config {
+                Ok(config) => format!("{:#}", config.check().unwrap_err()),
+                Err(error) => error.to_string(),
+            };
+            assert!(error.contains(expected), "{bad}: {error}");
+        }
+    }
+}

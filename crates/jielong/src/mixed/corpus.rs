@@ -1,0 +1,266 @@
+//! Examples of all tasks, packed into rows.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail, ensure};
+use jielong_core::{Segment, Vocab};
+use jielong_llama::train::{Row, Rows};
+use jielong_nn::train::{Random, TaskError};
+use jielong_text::Tokenizer;
+
+use super::{Codecs, Entry, Example, File, MixedConfig, Sequences, TaskConfig, encode_all};
+use crate::data::Split;
+use crate::sources::SourceOptions;
+
+/// How often a row is tried to be filled with another example that may be shorter.
+const TRIES: usize = 8;
+
+/// Entries of the tasks, with the codes of their media.
+#[derive(Debug)]
+pub struct Material<'a> {
+    config: &'a MixedConfig,
+    vocab: &'a Vocab,
+    tasks: Vec<Rc<Coded>>,
+}
+
+/// Entries, and the segment of each if they are media.
+#[derive(Debug)]
+struct Coded {
+    entries: Vec<Entry>,
+    segments: Vec<Segment>,
+}
+
+/// What a model learns from: rows of examples, drawn by the weights of the tasks.
+#[derive(Debug)]
+pub struct Corpus {
+    tasks: Vec<Examples>,
+    /// Weights of the tasks so far.
+    reach: Vec<f64>,
+    held_out: Vec<Example>,
+    kinds: Vec<(String, Range<u32>)>,
+}
+
+/// Examples of one task.
+#[derive(Debug)]
+struct Examples {
+    name: String,
+    drop: f64,
+    learned: Vec<Example>,
+    held_out: usize,
+    left_out: usize,
+}
+
+impl<'a> Material<'a> {
+    /// Opens all data, and codes what is media. `tell` is told of what, how many are done and of how many, and stops it by `false`.
+    ///
+    /// # Errors
+    /// Data that is not there; files that cannot be coded; an interruption, after which what was done is kept.
+    pub fn gather(
+        config: &'a MixedConfig,
+        vocab: &'a Vocab,
+        codecs: &Codecs,
+        sources: &SourceOptions,
+        tell: &mut dyn FnMut(&str, usize, usize) -> bool,
+    ) -> Result<Self> {
+        let mut known: HashMap<(&str, Option<usize>), Rc<Coded>> = HashMap::new();
+        let mut tasks = Vec::new();
+        for task in &config.tasks {
+            let kind = media(task, vocab).with_context(|| format!("task `{}`", task.name))?;
+            let key = (task.data.as_str(), kind);
+            let coded = match known.get(&key) {
+                Some(coded) => Rc::clone(coded),
+                None => {
+                    let file = kind.map_or(File::Record, |kind| codecs.file(kind));
+                    let entries = Entry::all(&task.data, file, sources)?;
+                    let mut segments = Vec::new();
+                    if let Some(kind) = kind {
+                        let files: Vec<PathBuf> = entries.iter().filter_map(|entry| entry.file.clone()).collect();
+                        let (codec, hash) = (codecs.of(vocab, kind)?, codecs.hash(kind)?);
+                        let mut told = |done| tell(&task.data, done, files.len());
+                        let codes = encode_all(codec, &hash, &files, &sources.cache, &mut told)?;
+                        let segment = |codes| vocab.segment(kind, codes, codec.books());
+                        segments = codes.iter().map(segment).collect::<Result<_, _>>()?;
+                    }
+                    Rc::new(Coded { entries, segments })
+                }
+            };
+            known.insert(key, Rc::clone(&coded));
+            tasks.push(coded);
+        }
+        Ok(Self { config, vocab, tasks })
+    }
+
+    /// All texts that may be learned from: what a tokenizer learns from.
+    ///
+    /// # Errors
+    /// A part that names a field which entries do not have.
+    pub fn texts(&self) -> Result<Vec<String>> {
+        let mut texts = Vec::new();
+        for (task, coded) in self.config.tasks.iter().zip(&self.tasks) {
+            for part in
+                task.parts().filter(|part| self.vocab.kinds()[0].text && part.kind == self.vocab.kinds()[0].name)
+            {
+                for entry in coded.entries.iter().filter(|entry| entry.split == Split::Train) {
+                    texts.push(part.fill(|name| entry.fields.get(name).map(String::as_str))?);
+                }
+            }
+        }
+        Ok(texts)
+    }
+
+    /// All examples of at most `length` tokens; of each task up to `scored` that are held out, spread over all.
+    ///
+    /// # Errors
+    /// A part that names a field which entries do not have; a task without examples.
+    pub fn corpus(&self, tokenizer: &Tokenizer, length: usize, scored: usize) -> Result<Corpus> {
+        let sequences = Sequences { vocab: self.vocab, tokenizer };
+        let (mut tasks, mut held_out, mut reach) = (Vec::new(), Vec::new(), Vec::new());
+        for (task, coded) in self.config.tasks.iter().zip(&self.tasks) {
+            let about = || format!("task `{}`", task.name);
+            let mut found =
+                Examples { name: task.name.clone(), drop: task.drop, learned: vec![], held_out: 0, left_out: 0 };
+            let mut scores = Vec::new();
+            for (split, example) in coded.examples(task, &sequences).with_context(about)? {
+                match (example.len() <= length, split) {
+                    (false, _) => found.left_out += 1,
+                    (true, Split::Train) => found.learned.push(example),
+                    (true, Split::HeldOut) => scores.push(example),
+                }
+            }
+            if found.learned.is_empty() {
+                bail!("task `{}`: no example fits a row of {length} tokens; {} are longer", task.name, found.left_out);
+            }
+            let step = scores.len().div_ceil(scored.max(1)).max(1);
+            held_out.extend(scores.into_iter().step_by(step));
+            found.held_out = held_out.len() - tasks.iter().map(|task: &Examples| task.held_out).sum::<usize>();
+            reach.push(reach.last().copied().unwrap_or(0.0) + task.weight);
+            tasks.push(found);
+        }
+        ensure!(reach.last().is_some_and(|sum| *sum > 0.0), "no task has a `weight` above 0");
+        let span = |kind: &jielong_core::Kind| {
+            let (first, last) = (kind.books.first(), kind.books.last());
+            first.zip(last).map(|(first, last)| (kind.name.clone(), first.start..last.end))
+        };
+        Ok(Corpus { tasks, reach, held_out, kinds: self.vocab.kinds().iter().filter_map(span).collect() })
+    }
+}
+
+/// The kind of a task's media, if it has any.
+fn media(task: &TaskConfig, vocab: &Vocab) -> Result<Option<usize>> {
+    let mut found = None;
+    for part in task.parts() {
+        let at = vocab.kind(&part.kind)?;
+        let kind = &vocab.kinds()[at];
+        if kind.text || !kind.symbols.is_empty() {
+            continue;
+        }
+        ensure!(found.is_none_or(|other| other == at), "an entry has one file: media of one kind, not of two");
+        found = Some(at);
+    }
+    Ok(found)
+}
+
+impl Coded {
+    /// The examples of a task: one of each entry, or of each pair of entries of one subject if the task has an `other`.
+    fn examples(&self, task: &TaskConfig, sequences: &Sequences) -> Result<Vec<(Split, Example)>> {
+        let paired = task.parts().any(|part| part.of == "other");
+        let mut subjects: HashMap<&str, Vec<usize>> = HashMap::new();
+        if paired {
+            self.entries.iter().enumerate().for_each(|(at, e)| subjects.entry(&e.subject).or_default().push(at));
+        }
+        let mut examples = Vec::new();
+        for (this, entry) in self.entries.iter().enumerate() {
+            let others = match paired {
+                true => subjects[entry.subject.as_str()].iter().copied().filter(|&other| other != this).collect(),
+                false => vec![this],
+            };
+            for other in others {
+                let parts = task.parts().map(|part| {
+                    let kind = sequences.vocab.kind(&part.kind)?;
+                    match self.segments.get(if part.of == "other" { other } else { this }) {
+                        Some(segment) if segment.kind == kind => Ok(segment.clone()),
+                        _ => sequences.text(kind, &part.fill(|name| entry.fields.get(name).map(String::as_str))?),
+                    }
+                });
+                let mut parts = parts.collect::<Result<Vec<Segment>>>()?;
+                if parts.iter().any(|part| part.values.is_empty()) {
+                    continue; // an entry without words
+                }
+                let Some(answer) = parts.pop() else { continue };
+                examples.push((entry.split, sequences.example(&parts, &answer)?));
+            }
+        }
+        Ok(examples)
+    }
+}
+
+impl Corpus {
+    /// What there is, task by task, in words.
+    pub fn summary(&self) -> String {
+        let task = |task: &Examples| {
+            let long = if task.left_out > 0 { format!(", {} too long", task.left_out) } else { String::new() };
+            format!("{} {}+{}{long}", task.name, task.learned.len(), task.held_out)
+        };
+        format!("examples to learn from + held out: {}", self.tasks.iter().map(task).collect::<Vec<_>>().join("; "))
+    }
+
+    /// An example by the weights of the tasks, with or without its texts.
+    fn draw(&self, random: &mut Random) -> (Vec<u32>, usize) {
+        let at = random.between(0.0, self.reach.last().copied().unwrap_or(0.0));
+        let task = self.reach.iter().position(|reach| at < *reach).unwrap_or(0);
+        let Examples { learned, drop, .. } = &self.tasks[task];
+        let example = &learned[random.below(learned.len())];
+        let dropped = random.unit() < *drop;
+        let mut tokens = if dropped { example.prompt.without_texts() } else { example.prompt.tokens.clone() };
+        let prompt = tokens.len();
+        tokens.extend(&example.answer);
+        (tokens.into_iter().map(|token| token.0).collect(), prompt)
+    }
+}
+
+/// Adds a sequence of which what follows the prompt counts.
+fn push(row: &mut Row, tokens: &[u32], prompt: usize) {
+    let weights: Vec<f32> = (0..tokens.len()).map(|at| if at < prompt { 0.0 } else { 1.0 }).collect();
+    row.push(tokens, &weights);
+}
+
+impl Rows for Corpus {
+    fn items(&self) -> usize {
+        self.tasks.iter().map(|task| task.learned.len()).sum()
+    }
+
+    fn row(&self, seed: u64, index: usize, length: usize) -> Result<Row, TaskError> {
+        let mut random = Random::at(&[seed, index as u64]);
+        let mut row = Row::default();
+        let mut tries = 0;
+        while tries < TRIES {
+            let (tokens, prompt) = self.draw(&mut random);
+            match row.tokens.len() + tokens.len() <= length {
+                true => push(&mut row, &tokens, prompt),
+                false => tries += 1,
+            }
+        }
+        Ok(row)
+    }
+
+    fn held_out(&self, length: usize) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::new();
+        for example in &self.held_out {
+            if rows.last().is_none_or(|row| row.tokens.len() + example.len() > length) {
+                rows.push(Row::default());
+            }
+            let tokens: Vec<u32> = example.prompt.tokens.iter().chain(&example.answer).map(|token| token.0).collect();
+            if let Some(row) = rows.last_mut() {
+                push(row, &tokens, example.prompt.tokens.len());
+            }
+        }
+        rows
+    }
+
+    fn kinds(&self) -> &[(String, Range<u32>)] {
+        &self.kinds
+    }
+}

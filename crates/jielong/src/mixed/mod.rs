@@ -1,0 +1,31 @@
+//! One model for several kinds of tokens: what it learns from, and what it is asked.
+//!
+//! ```text
+//! configs/vocab/*.toml   kinds of tokens and their ids             ─┐
+//! configs/train/*.toml   tasks: "a drawing in this style from that" ─┤→ MixedConfig
+//! data sets              drawings, recordings, records of text → Entry → parts of a task → tokens (Sequences)
+//! codecs                 media ↔ codes, made once and kept (codes)
+//! Corpus                 sequences packed into rows, for training
+//! a folder               config.json, model.safetensors, tokenizer.json: a plain Llama for anyone; mixed.toml: the rest
+//! ```
+//!
+//! A task is data: a prompt of parts and an answer. Training fills its parts from entries of a data set, a recipe on the command
+//! line from what the user gives; so a model can do what its `mixed.toml` says.
+
+mod codes;
+mod config;
+mod corpus;
+mod entries;
+mod media;
+mod model;
+mod sequence;
+mod training;
+
+pub use codes::encode_all;
+pub use config::{MixedConfig, Part, SamplingConfig, TaskConfig};
+pub use corpus::{Corpus, Material};
+pub use entries::{Entry, File};
+pub use media::{Codecs, MediaCodec};
+pub use model::{Answer, Ask, Mixed};
+pub use sequence::{Example, Prompt, Sequences};
+pub use training::TrainingConfig;

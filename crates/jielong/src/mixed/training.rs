@@ -1,0 +1,88 @@
+//! How a mixed model is trained, as data: `configs/train/*.toml` with `kind = "transformer"`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use jielong_core::VocabConfig;
+use jielong_llama::train::ModelConfig;
+use jielong_nn::train::{AdamWConfig, Plan};
+use serde::{Deserialize, Serialize};
+
+use super::{MixedConfig, TaskConfig};
+
+/// A run of training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// What is trained.
+    pub kind: Kind,
+    /// The config of the vocabulary; a path that is not absolute begins at the folder of this config.
+    pub vocab: PathBuf,
+    /// The folder of the run; a path that is not absolute begins at the working directory.
+    pub out: PathBuf,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    #[serde(default = "auto")]
+    pub device: String,
+    /// Tokens of a row, at most; examples are packed into it.
+    pub length: usize,
+    /// How much of the mean weights stays in a step; 0: no mean, the last weights are the result.
+    #[serde(default)]
+    pub average: f64,
+    /// The most held-out examples of a task that an evaluation scores; they are spread over all.
+    #[serde(default = "scored")]
+    pub scored: usize,
+    /// The transformer.
+    pub model: ModelConfig,
+    /// How long, how fast, how often. An item is a row.
+    pub plan: Plan,
+    /// AdamW.
+    #[serde(default)]
+    pub optimiser: AdamWConfig,
+    /// What is learned.
+    #[serde(rename = "task")]
+    pub tasks: Vec<TaskConfig>,
+}
+
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A transformer of the Llama architecture.
+    Transformer,
+}
+
+fn auto() -> String {
+    "auto".into()
+}
+
+fn scored() -> usize {
+    256
+}
+
+impl TrainingConfig {
+    /// Reads a config.
+    ///
+    /// # Errors
+    /// The file and what is wrong in it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let mut config: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.vocab = folder.join(&config.vocab);
+        if let ModelConfig::Base(base) = &mut config.model {
+            *base = folder.join(&base);
+        }
+        Ok(config)
+    }
+
+    /// What the model will be.
+    ///
+    /// # Errors
+    /// The config of the vocabulary cannot be read.
+    pub fn mixed(&self) -> Result<MixedConfig> {
+        let path = &self.vocab;
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let vocab: VocabConfig = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        Ok(MixedConfig { vocab, tasks: self.tasks.clone() })
+    }
+}

@@ -1,0 +1,196 @@
+//! A model of several kinds of tokens from outside: trained for a moment on a few pictures and sequences, then asked.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod program;
+
+use std::fs;
+use std::path::Path;
+
+use program::Program;
+use serde_json::Value;
+
+const RECIPE: &str = r#"
+kind = "transformer"
+vocab = "vocab.toml"
+out = "RUN"
+device = "cpu"
+length = 200
+average = 0.5
+scored = 4
+
+[model]
+hidden = 32
+layers = 1
+heads = 2
+intermediate = 32
+context = 256
+
+[plan]
+steps = 3
+batch = 1
+rate = 1e-3
+last_rate = 1.0
+evaluate_every = 3
+save_every = 2
+
+[[task]]
+name = "restyle"
+data = "PICTURES"
+drop = 0.5
+prompt = [{ text = "{style}" }, { image = "other" }]
+answer = { image = "this" }
+
+[[task]]
+name = "draw"
+data = "PICTURES"
+drop = 0.5
+prompt = [{ text = "{name}, {style}" }]
+answer = { image = "this" }
+
+[[task]]
+name = "describe"
+data = "PICTURES"
+prompt = [{ image = "this" }]
+answer = { text = "{name}" }
+
+[[task]]
+name = "finish"
+data = "PICTURES"
+answer = { image = "this" }
+
+[[task]]
+name = "fold"
+data = "FASTA"
+prompt = [{ text = "{id}" }]
+answer = { protein = "{sequence}" }
+"#;
+
+const VOCAB: &str = r#"
+sizes = 8
+
+[[kind]]
+name = "text"
+text = 260
+
+[[kind]]
+name = "image"
+books = [4375]
+grid = true
+codec = "emoji"
+"#;
+
+/// Two styles of some shapes, and sequences.
+fn data(program: &Program) {
+    for (style, colour) in [("red", [220, 30, 30]), ("blue", [30, 30, 220])] {
+        let folder = program.path("pictures").join(style);
+        fs::create_dir_all(&folder).unwrap();
+        for shape in 0..12usize {
+            let inside = |x: usize, y: usize| x / 8 % (shape + 2) < 2 && y / 8 % (shape + 1) < 2;
+            let pixels = (0..128 * 128).flat_map(|at| if inside(at % 128, at / 128) { colour } else { [255; 3] });
+            let picture = jielong_image::picture::Picture::new(128, 128, pixels.collect()).unwrap();
+            fs::write(folder.join(format!("shape-{shape}.png")), picture.to_png().unwrap()).unwrap();
+        }
+    }
+    let sequence = |at: usize| "ACDEFGHIKLMNPQRSTVWY".chars().cycle().skip(at).take(30).collect::<String>();
+    let fasta: String = (0..16).map(|at| format!(">shape {at} of many\n{}\n", sequence(at))).collect();
+    fs::write(program.path("proteins.fasta"), fasta).unwrap();
+}
+
+fn configs(program: &Program) {
+    let path = |name: &str| program.path(name).display().to_string();
+    let recipe = RECIPE.replace("RUN", &path("run")).replace("PICTURES", &path("pictures"));
+    fs::write(program.path("train.toml"), recipe.replace("FASTA", &path("proteins.fasta"))).unwrap();
+    let proteins = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/vocab/amino-acids.toml"));
+    fs::write(program.path("vocab.toml"), VOCAB.to_owned() + &proteins.unwrap()).unwrap();
+}
+
+fn ask(program: &Program, args: &[&str]) -> Value {
+    let model = program.path("run/model");
+    program.json(&[args, &["-m", model.to_str().unwrap(), "--json", "--seed", "1"]].concat())
+}
+
+#[test]
+fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
+    let program = Program::new();
+    data(&program);
+    configs(&program);
+    let (recipe, out) = (program.path("train.toml"), program.path("out.png"));
+    let (recipe, out) = (recipe.to_str().unwrap(), out.to_str().unwrap());
+    let shape = program.path("pictures/red/shape-3.png");
+    let shape = shape.to_str().unwrap();
+
+    // In two parts and in one: the same weights.
+    program.ok(&["train", recipe, "--steps", "2"]);
+    program.ok(&["train", recipe]);
+    let whole = program.path("whole");
+    program.ok(&["train", recipe, "--out", whole.to_str().unwrap()]);
+    let weights = |folder: &Path| fs::read(folder.join("model/model.safetensors")).unwrap();
+    assert!(weights(&program.path("run")) == weights(&whole));
+
+    // Every answer can be decoded, whatever the weights say.
+    for args in [
+        &["image", "restyle", shape, "--style", "blue", "-o", out][..],
+        &["image", "restyle", shape, "--style", "blue", "-o", out, "--guidance", "2.5"],
+        &["image", "draw", "shape 3", "--style", "red", "-o", out],
+        &["image", "finish", shape, "--keep", "0.5", "-o", out],
+    ] {
+        let answers = ask(&program, args);
+        assert_eq!(answers["answers"][0]["grid"], serde_json::json!([8, 8]), "{args:?}");
+        assert_eq!(answers["answers"][0]["codes"].as_array().unwrap().len(), 64);
+        let png = fs::read(out).unwrap();
+        let picture = jielong_image::picture::Picture::decode("out", &png, &Default::default()).unwrap();
+        assert_eq!([picture.width, picture.height], [128, 128]);
+    }
+    let first = ask(&program, &["image", "draw", "shape 3", "-o", out]);
+    assert_eq!(first, ask(&program, &["image", "draw", "shape 3", "-o", out]));
+    let finished = ask(&program, &["image", "finish", shape, "-o", out]);
+    assert_eq!(finished["answers"][0]["generated"], 33); // half of the codes, and the end
+    assert!(ask(&program, &["image", "describe", shape])["answers"][0]["text"].is_string());
+
+    let message =
+        program.fails(1, &["audio", "say", "x", "-o", out, "-m", program.path("run/model").to_str().unwrap()]);
+    assert!(message.contains("has not learned to say"), "{message}");
+
+    // For others it is a plain Llama.
+    let logits = program.path("logits.safetensors");
+    let model = program.path("run/model");
+    program.ok(&["logits", "-m", model.to_str().unwrap(), "--ids", "260,4,5", "-o", logits.to_str().unwrap()]);
+    let scored = program.json(&["eval", "describe", "-m", model.to_str().unwrap(), "--limit", "2", "--json"]);
+    assert_eq!(scored["examples"], 2);
+    let sheet = program.path("sheet.png");
+    let eval = [
+        "eval",
+        "restyle",
+        "-m",
+        model.to_str().unwrap(),
+        "--limit",
+        "2",
+        "--json",
+        "--sheet",
+        sheet.to_str().unwrap(),
+    ];
+    assert_eq!(program.json(&eval)["ways"].as_array().unwrap().len(), 4);
+    assert!(sheet.is_file());
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let program = Program::new();
+    data(&program);
+    let cases = [
+        ("answer = { text = \"{name}\" }", "answer = { text = \"{title}\" }", "title"),
+        ("answer = { protein", "answer = { image = \"this\" }\nweight = -1.0\n#", "weight"),
+        ("length = 200", "length = 20", "fits"),
+        ("kind = \"transformer\"", "kind = \"transformer\"\nnonsense = 1", "nonsense"),
+        ("vocab = \"vocab.toml\"", "vocab = \"none.toml\"", "none.toml"),
+    ];
+    for (good, bad, expected) in cases {
+        configs(&program);
+        let path = program.path("train.toml");
+        let recipe = fs::read_to_string(&path).unwrap();
+        fs::write(&path, recipe.replacen(good, bad, 1)).unwrap();
+        let message = program.fails(1, &["train", path.to_str().unwrap()]);
+        assert!(message.contains(expected), "{bad}: {message}");
+    }
+}
