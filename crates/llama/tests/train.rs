@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, FloatDType};
 use jielong_core::{Model, Token};
-use jielong_llama::train::{LlamaTask, NewModel, Row, Rows, Settings};
+use jielong_llama::train::{LlamaTask, NewModel, Pair, PreferenceTask, Row, Rows, Settings, Trained};
 use jielong_llama::{Compute, Llama, LoadOptions};
 use jielong_nn::train::{AdamWConfig, End, Event, Plan, Random, TaskError, run};
 
@@ -143,5 +143,48 @@ fn what_does_not_count_is_not_learned() {
         // The question has never been predicted.
         tokens.pop();
         assert_ne!(next(&model, &tokens), 10);
+    }
+}
+
+/// Pairs in whose chosen answer a number is said again; what is held out is compared with another answer.
+#[test]
+fn the_answer_that_is_liked_becomes_likelier() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut before = task(true);
+    train(&mut before, &folder.path().join("base"), Some(12));
+    let pair = |first: u32, other: u32| {
+        let row = |answer: u32| {
+            let mut row = Row::default();
+            row.push(&[first, 10, answer], &[0.0, 0.0, 1.0]);
+            row
+        };
+        Pair { chosen: row(first), rejected: row((first + other) % 10) }
+    };
+    let compute = Compute::Burn { device: Device::flex().autodiff(), dtype: FloatDType::F32 };
+    let options = LoadOptions { compute, context: None };
+    let base = folder.path().join("model");
+    before.result().save(&base, jielong_kernels::Dtype::F32).unwrap();
+    let settings = Settings { length: 8, batch: 4, optimiser: AdamWConfig::default(), average: 0.0 };
+    let model = Llama::from_folder(&base, &options).unwrap();
+    let pairs = [1, 4].map(|other| (0..10).map(|first| pair(first, other)).collect());
+    let mut tuned = PreferenceTask::new(model, pairs, 0.1, &settings).unwrap();
+    let out = folder.path().join("tuned");
+    let flag = AtomicBool::new(false);
+    let mut scores = Vec::new();
+    let plan = Plan { steps: 40, accumulate: 1, rate: 3e-3, ..plan(40) };
+    run(&mut tuned, (&plan, "liked"), &out, &flag, &mut |event| {
+        if let Event::Evaluated { scores: found, .. } = event {
+            scores.push(found.clone());
+        }
+    })
+    .unwrap();
+    let loss = |scores: &[(String, f64)]| scores.iter().find(|(name, _)| name == "loss").unwrap().1;
+    let last = scores.last().unwrap();
+    assert!(loss(last) < std::f64::consts::LN_2, "{scores:?}"); // ln 2: nothing has moved
+    let model = tuned.result();
+    for first in 0..10 {
+        let tokens = [Token(first), Token(10)];
+        let logits = model.next(&tokens, &mut model.new_state().unwrap()).unwrap().0;
+        assert!(logits[first as usize] > logits[(first as usize + 1) % 10], "{first}");
     }
 }

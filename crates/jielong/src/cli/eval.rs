@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args as ClapArgs;
 use indicatif::ProgressBar;
 use jielong::data::Split;
-use jielong::mixed::{Ask, Entry, File, Mixed, TaskConfig};
-use jielong_core::Segment;
+use jielong::mixed::{Ask, Entry, Example, File, Material, Mixed, MixedConfig, Ngram, TaskConfig};
+use jielong_core::{Model, Segment, Token};
 use jielong_image::picture::{Filter, Picture};
 use jielong_image::train::{compare, grid, whole};
 use serde::Serialize;
@@ -25,10 +25,12 @@ const SIDE: usize = 128;
 const SMALL: usize = 32;
 /// Columns of a sheet.
 const COLUMNS: usize = 16;
+/// Tokens of the n-grams that sounds are compared with.
+const NGRAMS: [usize; 3] = [1, 3, 5];
 /// Answers of which one may be right.
 const TOP: u64 = 5;
 
-/// Score a mixed model on held-out subjects: restyle, draw, finish, describe
+/// Score a mixed model on held-out subjects: restyle, draw, finish, describe, go-on
 #[derive(ClapArgs)]
 #[command(
     after_help = "Examples:\n  jielong eval restyle\n  jielong eval restyle --limit 32 --sheet docs/restyle.png\n  \
@@ -71,17 +73,69 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
     let task = mixed.config.task(&args.task)?;
     ensure!(args.limit > 0, "--limit 0: at least one example is needed");
     let answer = mixed.codecs().file(mixed.vocab.kind(&task.answer.kind)?);
+    if answer == File::Sound {
+        return sounds(&mixed, task, &args, global);
+    }
     let entries = Entry::all(&task.data, File::Picture, &global.sources)?;
     let cases = cases(task, &entries, args.limit);
     ensure!(!cases.is_empty(), "{} has no held-out example", task.data);
     let bar = progress::counted(global, cases.len(), "examples");
     let job = Job { args: &args, mixed: &mixed, task, entries: &entries, bar };
     let mut out = output::Output::new();
-    match answer {
-        File::Picture => job.pictures(&cases, &mut out),
-        File::Record => job.names(&cases, &mut out),
-        File::Sound => bail!("{}: sounds are not scored yet; their loss is in the run's scores.csv", task.name),
+    if answer == File::Picture { job.pictures(&cases, &mut out) } else { job.names(&cases, &mut out) }
+}
+
+/// How well the tokens of held-out sounds are predicted, in nats: by the model, and by n-grams.
+fn sounds(mixed: &Mixed, task: &TaskConfig, args: &Args, global: &Global) -> Result<()> {
+    let config = MixedConfig { vocab: mixed.config.vocab.clone(), tasks: vec![task.clone()] };
+    let mut coding = None;
+    let material = Material::gather(&config, &mixed.vocab, mixed.codecs(), &global.sources, &mut |_, done, count| {
+        if let Some(bar) = coding.get_or_insert_with(|| progress::counted(global, count, "coded")) {
+            bar.set_position(done as u64);
+        }
+        !interrupt::flag().load(Ordering::Relaxed)
+    })?;
+    if let Some(bar) = coding.flatten() {
+        bar.finish_and_clear();
     }
+    let corpus = material.corpus(mixed.pipeline.tokenizer()?, mixed.pipeline.model.context(), args.limit)?;
+    let whole =
+        |example: &Example| -> Vec<Token> { example.prompt.tokens.iter().chain(&example.answer).copied().collect() };
+    let learned: Vec<Vec<u32>> = corpus.learned().map(|e| whole(e).iter().map(|token| token.0).collect()).collect();
+    let ngrams: Vec<Ngram> = NGRAMS.iter().map(|n| Ngram::new(learned.iter().map(Vec::as_slice), n - 1)).collect();
+    let bar = progress::counted(global, corpus.held_out().len(), "sounds");
+    let (mut sums, mut count) = (vec![0.0; 1 + NGRAMS.len()], 0);
+    for example in corpus.held_out() {
+        ensure!(!interrupt::flag().load(Ordering::Relaxed), "stopped");
+        let (tokens, given) = (whole(example), example.prompt.tokens.len());
+        let ids: Vec<u32> = tokens.iter().map(|token| token.0).collect();
+        for (at, (loss, possible)) in mixed.losses(&tokens, given)?.into_iter().enumerate() {
+            let at = given + at;
+            count += 1;
+            sums[0] += loss;
+            for (sum, ngram) in sums[1..].iter_mut().zip(&ngrams) {
+                *sum -= ngram.probability(&ids[..at], ids[at], possible).ln();
+            }
+        }
+        if let Some(bar) = &bar {
+            bar.inc(1);
+        }
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    ensure!(count > 0, "{} has no held-out example", task.data);
+    let perplexity: Vec<f64> = sums.iter().map(|sum| (sum / f64::from(count)).exp()).collect();
+    let names = std::iter::once("the model".to_owned()).chain(NGRAMS.iter().map(|n| format!("{n}-grams")));
+    let rows: Vec<(String, f64)> = names.zip(perplexity).collect();
+    let mut out = output::Output::new();
+    if args.model.json {
+        let ways: Vec<Value> = rows.iter().map(|(way, value)| json!({ "way": way, "perplexity": value })).collect();
+        return out.json(&json!({ "examples": corpus.held_out().len(), "tokens": count, "ways": ways }));
+    }
+    let head = format!("{} held-out sounds, {count} tokens", corpus.held_out().len());
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(way, value)| vec![way, format!("{value:.1}")]).collect();
+    out.table(&[&head, "perplexity of a token"], &rows)
 }
 
 /// Held-out cases, spread over all.

@@ -1,28 +1,32 @@
 //! `jielong generate`: raw continuation of a prompt.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
+use jielong::mixed::Mixed;
 use jielong::pipeline::{News, Outcome, Pipeline, TextRequest};
-use jielong_core::{Model, Sampler, Step, Token};
+use jielong_core::{Model, Sampler, SamplerConfig, Step, Token};
 use jielong_text::{Specials, Tokenizer};
 use serde_json::{Value, json};
 
+use super::recipes::generate::Drawing;
 use super::speculation::SpeculationArgs;
-use super::{Global, ids, interrupt, model_args::ModelArgs, output, progress, sampling, stats};
+use super::{Global, ids, interrupt, model_args::ModelArgs, output, progress, recipes, sampling, stats};
 
-/// Continue a prompt, token by token
+/// Continue a prompt, token by token: by text, or, with a model of several kinds, by any of them
 #[derive(ClapArgs)]
 #[command(after_help = "Examples:\n  jielong generate \"Once upon a time\" -n 100\n  \
     jielong generate \"1+1=\" --probs 3\n  jielong generate -m FOLDER --ids 1,2,3 --json\n  \
-    echo \"Dear\" | jielong generate - --temperature 0.8 --seed 1")]
+    echo \"Dear\" | jielong generate - --temperature 0.8 --seed 1\n  \
+    jielong generate -m mini --text twemoji --image smile.png --to image -o out.png")]
 pub struct Args {
     /// What to continue; - reads standard input
-    #[arg(required_unless_present = "ids", conflicts_with = "ids")]
+    #[arg(required_unless_present_any = ["ids", "to"], conflicts_with_all = ["ids", "to"])]
     prompt: Option<String>,
     /// Token ids in place of a prompt, separated by commas
-    #[arg(long, value_name = "IDS")]
+    #[arg(long, value_name = "IDS", conflicts_with = "to")]
     ids: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
@@ -54,6 +58,8 @@ pub struct Args {
     #[arg(long)]
     stats: bool,
     #[command(flatten)]
+    mix: recipes::generate::MixArgs,
+    #[command(flatten)]
     speculation: SpeculationArgs,
     #[command(flatten)]
     sampling: sampling::SamplingArgs,
@@ -62,6 +68,14 @@ pub struct Args {
 pub fn run(args: Args, global: &Global) -> Result<()> {
     let start = stats::Start::now();
     let settings = args.model.settings(global)?;
+    if let Some(to) = &args.mix.to {
+        let name = args.model.named().unwrap_or(recipes::DEFAULT);
+        let mixed = Mixed::open(Path::new(name), &settings)?;
+        // Unless the user says otherwise, codes are drawn as the model has them.
+        let sampling = args.sampling.config(SamplerConfig::default(), &mixed.pipeline)?;
+        let drawing = Drawing { max_new_tokens: args.max_new_tokens, sampling, json: args.json };
+        return args.mix.run(to, &mixed, drawing, global);
+    }
     let pipeline = Pipeline::open(&args.model.local(global)?, &settings)?;
     let draft = args.speculation.draft(&pipeline, &settings, global)?;
     let mut guesses = args.speculation.guesses(draft.as_ref())?;

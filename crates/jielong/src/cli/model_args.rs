@@ -62,9 +62,9 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Whether the user names a model here.
-    pub fn is_named(&self) -> bool {
-        self.name.model.is_some()
+    /// The model that the user names here.
+    pub fn named(&self) -> Option<&str> {
+        self.name.model.as_deref()
     }
 
     /// The model, loaded.

@@ -37,6 +37,9 @@ pub struct TaskConfig {
     pub prompt: Vec<Part>,
     /// What is asked for.
     pub answer: Part,
+    /// An answer that was not liked: for preference tuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Part>,
     /// How tokens are drawn when it is asked for, unless the user says otherwise.
     #[serde(default, skip_serializing_if = "SamplingConfig::is_default")]
     pub sampling: SamplingConfig,
@@ -185,9 +188,9 @@ impl MixedConfig {
 }
 
 impl TaskConfig {
-    /// All its parts, the answer last.
+    /// All its parts: of the prompt, the answer, the one that was not liked.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.prompt.iter().chain([&self.answer])
+        self.prompt.iter().chain([&self.answer]).chain(&self.rejected)
     }
 
     fn check(&self, vocab: &Vocab) -> Result<()> {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
-use jielong_core::{Segment, Vocab};
-use jielong_llama::train::{Row, Rows};
+use jielong_core::{Segment, Token, Vocab};
+use jielong_llama::train::{Pair, Row, Rows};
 use jielong_nn::train::{Random, TaskError};
 use jielong_text::Tokenizer;
 
-use super::{Codecs, Entry, Example, File, MixedConfig, Sequences, TaskConfig, encode_all};
+use super::{Codecs, Entry, Example, File, MixedConfig, Part, Sequences, TaskConfig, encode_all};
 use crate::data::Split;
 use crate::sources::SourceOptions;
 
@@ -178,19 +178,20 @@ impl Coded {
                 false => vec![this],
             };
             for other in others {
-                let parts = task.parts().map(|part| {
+                let segment = |part: &Part| {
                     let kind = sequences.vocab.kind(&part.kind)?;
                     match self.segments.get(if part.of == "other" { other } else { this }) {
                         Some(segment) if segment.kind == kind => Ok(segment.clone()),
                         _ => sequences.text(kind, &part.fill(|name| entry.fields.get(name).map(String::as_str))?),
                     }
-                });
-                let mut parts = parts.collect::<Result<Vec<Segment>>>()?;
-                if parts.iter().any(|part| part.values.is_empty()) {
+                };
+                let prompt = task.prompt.iter().map(segment).collect::<Result<Vec<Segment>>>()?;
+                let answer = segment(&task.answer)?;
+                let rejected = task.rejected.as_ref().map(segment).transpose()?;
+                if prompt.iter().chain([&answer]).chain(&rejected).any(|part| part.values.is_empty()) {
                     continue; // an entry without words
                 }
-                let Some(answer) = parts.pop() else { continue };
-                examples.push((entry.split, sequences.example(&parts, &answer)?));
+                examples.push((entry.split, sequences.example(&prompt, &answer, rejected.as_ref())?));
             }
         }
         Ok(examples)
@@ -205,6 +206,30 @@ impl Corpus {
             format!("{} {}+{}{long}", task.name, task.learned.len(), task.held_out)
         };
         format!("examples to learn from + held out: {}", self.tasks.iter().map(task).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Pairs of answers, to learn from and held out; examples without another answer are left out.
+    pub fn pairs(&self) -> [Vec<Pair>; 2] {
+        let pair = |example: &Example| {
+            let row = |answer: &[Token]| {
+                let (tokens, prompt) = (example.prompt.tokens.iter().chain(answer), example.prompt.tokens.len());
+                let mut row = Row::default();
+                push(&mut row, &tokens.map(|token| token.0).collect::<Vec<u32>>(), prompt);
+                row
+            };
+            Some(Pair { chosen: row(&example.answer), rejected: row(example.rejected.as_ref()?) })
+        };
+        [self.learned().filter_map(pair).collect(), self.held_out.iter().filter_map(pair).collect()]
+    }
+
+    /// All examples that are learned from.
+    pub fn learned(&self) -> impl Iterator<Item = &Example> {
+        self.tasks.iter().flat_map(|task| &task.learned)
+    }
+
+    /// The examples that are scored.
+    pub fn held_out(&self) -> &[Example] {
+        &self.held_out
     }
 
     /// An example by the weights of the tasks, with or without its texts.

@@ -18,6 +18,7 @@ mod corpus;
 mod entries;
 mod media;
 mod model;
+mod ngram;
 mod sequence;
 mod training;
 
@@ -27,5 +28,6 @@ pub use corpus::{Corpus, Material};
 pub use entries::{Entry, File};
 pub use media::{Codecs, MediaCodec};
 pub use model::{Answer, Ask, Mixed};
+pub use ngram::Ngram;
 pub use sequence::{Example, Prompt, Sequences};
-pub use training::TrainingConfig;
+pub use training::{PreferenceConfig, TrainingConfig};

@@ -210,6 +210,29 @@ impl Mixed {
         Ok((sequences.prompt(&segments)?, self.vocab.kind(&task.answer.kind)?))
     }
 
+    /// −ln p of each token of a sequence after the first `given`, among those that may come next, and how many those are.
+    ///
+    /// # Errors
+    /// A sequence that is not of this vocabulary, or longer than the context.
+    pub fn losses(&self, tokens: &[Token], given: usize) -> Result<Vec<(f64, usize)>> {
+        let model = &self.pipeline.model;
+        let given = given.max(1);
+        let mut machine = Machine::after(&self.vocab, &tokens[..given.min(tokens.len())])?;
+        let mut state = model.new_state()?;
+        let mut losses = Vec::new();
+        for at in given..tokens.len() {
+            let allowed = machine.allowed(usize::MAX);
+            let read = if at == given { &tokens[..at] } else { &tokens[at - 1..at] };
+            let logits = model.next_of(read, &mut state, &allowed)?;
+            let most = logits.0.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = logits.0.iter().map(|&logit| f64::from(logit - most).exp()).sum();
+            let own = logits.0.get(tokens[at].0 as usize).copied().unwrap_or(f32::NEG_INFINITY);
+            losses.push((sum.ln() - f64::from(own - most), allowed.count()));
+            machine.push(tokens[at])?;
+        }
+        Ok(losses)
+    }
+
     /// Continues a prompt by one segment. `tell` is told of each new token.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ pub struct Example {
     pub prompt: Prompt,
     /// What is asked for, up to the end of the sequence.
     pub answer: Vec<Token>,
+    /// An answer that was not liked.
+    pub rejected: Option<Vec<Token>>,
 }
 
 impl Prompt {
@@ -41,9 +43,9 @@ impl Prompt {
 }
 
 impl Example {
-    /// How many tokens it has.
+    /// How many tokens it has, with the longer answer.
     pub fn len(&self) -> usize {
-        self.prompt.tokens.len() + self.answer.len()
+        self.prompt.tokens.len() + self.answer.len().max(self.rejected.as_ref().map_or(0, Vec::len))
     }
 
     /// Never: a sequence has a beginning.
@@ -95,13 +97,22 @@ impl Sequences<'_> {
         Ok(prompt)
     }
 
-    /// A whole sequence.
+    /// A whole sequence, or two that differ in the answer.
     ///
     /// # Errors
     /// As [`Vocab::frame`].
-    pub fn example(&self, prompt: &[Segment], answer: &Segment) -> Result<Example, VocabError> {
-        let mut tokens = self.vocab.frame(answer)?;
-        tokens.push(self.vocab.end());
-        Ok(Example { prompt: self.prompt(prompt)?, answer: tokens })
+    pub fn example(
+        &self,
+        prompt: &[Segment],
+        answer: &Segment,
+        rejected: Option<&Segment>,
+    ) -> Result<Example, VocabError> {
+        let ended = |answer: &Segment| -> Result<Vec<Token>, VocabError> {
+            let mut tokens = self.vocab.frame(answer)?;
+            tokens.push(self.vocab.end());
+            Ok(tokens)
+        };
+        let rejected = rejected.map(ended).transpose()?;
+        Ok(Example { prompt: self.prompt(prompt)?, answer: ended(answer)?, rejected })
     }
 }

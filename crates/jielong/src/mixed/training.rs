@@ -38,9 +38,20 @@ pub struct TrainingConfig {
     /// AdamW.
     #[serde(default)]
     pub optimiser: AdamWConfig,
+    /// Preference tuning: of the answers of each example the one that was liked becomes likelier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<PreferenceConfig>,
     /// What is learned.
     #[serde(rename = "task")]
     pub tasks: Vec<TaskConfig>,
+}
+
+/// Direct preference optimisation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreferenceConfig {
+    /// How much it costs to leave the model as it is.
+    pub beta: f64,
 }
 
 /// What is trained.

@@ -44,7 +44,7 @@ pub struct LocalModel {
     pub path: PathBuf,
     /// Which of the two it is.
     pub kind: ModelKind,
-    /// `hub`, `package`, `folder` or `file`.
+    /// `hub`, `package`, `folder`, `file`, or `program` if it comes with that.
     pub origin: String,
     /// The licence, when the alias or the model's README names it.
     pub license: Option<String>,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::aliases::{Hub, Source};
 use super::{LocalModel, ModelKind, SourceError, SourceOptions, cache, hub, local, package};
+use crate::codecs;
 
 /// The user's aliases may stand for aliases, so many times.
 const ALIAS_DEPTH: usize = 8;
@@ -65,8 +66,12 @@ pub(super) fn resolve(name: &str, options: &SourceOptions) -> Result<Target, Sou
     })
 }
 
-/// An alias of the catalog, or a hub id.
+/// A model that comes with the program, an alias of the catalog, or a hub id.
 fn elsewhere(name: &str, meant: &str, options: &SourceOptions) -> Result<Target, SourceError> {
+    if let Ok(path) = codecs::folder(Path::new(meant), "config.json") {
+        let (kind, license) = (ModelKind::Folder, cache::readme_license(&path));
+        return Ok(Target::Here(LocalModel { name: name.to_owned(), path, kind, origin: "program".into(), license }));
+    }
     if let Some(entry) = options.catalog.entry(meant) {
         let (license, sources) = (Some(entry.license.clone()), entry.sources.clone());
         return Ok(Target::Sources { name: name.to_owned(), alias: entry.name.clone(), license, sources });

@@ -1,18 +1,23 @@
 //! Training of the transformer: by the likelihood of tokens, over whole texts or over answers alone.
 //!
 //! [`Rows`] give packed rows of tokens and how much each token counts; [`LlamaTask`] is what the loop of `jielong_nn::train`
-//! runs. Pre-training and supervised fine-tuning differ in the weights of the rows alone.
+//! runs. Pre-training and supervised fine-tuning differ in the weights of the rows alone. [`PreferenceTask`] learns from two
+//! answers which of them is liked.
 
 mod config;
 mod forward;
+mod preference;
 mod row;
 mod task;
 
 use std::ops::Range;
 
-use jielong_nn::train::TaskError;
+use jielong_nn::train::{Task, TaskError};
+
+use crate::model::Llama;
 
 pub use config::{ModelConfig, NewModel};
+pub use preference::{Pair, PreferenceTask};
 pub use row::{Batch, Row, RowError};
 pub use task::{LlamaTask, Settings};
 
@@ -32,4 +37,13 @@ pub trait Rows {
 
     /// Names of spans of ids: the loss is told for each of them.
     fn kinds(&self) -> &[(String, Range<u32>)];
+}
+
+/// A task that ends in a model.
+pub trait Trained: Task {
+    /// The result so far: the mean of the weights, if there is one.
+    fn result(&self) -> Llama;
+
+    /// Numbers of the model.
+    fn parameters(&self) -> usize;
 }

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use jielong_nn::module::ModuleError;
 use jielong_nn::train::{AdamWConfig, Item, Learner, Numbers, Step, Task, TaskError};
 
-use super::{Batch, Row, RowError, Rows};
+use super::{Batch, Row, RowError, Rows, Trained};
 use crate::model::Llama;
 
 /// How a model is trained, besides the plan of the run.
@@ -47,18 +47,6 @@ impl<R: Rows> LlamaTask<R> {
         })
     }
 
-    /// The result so far: the mean of the weights, if there is one.
-    #[must_use]
-    pub fn result(&self) -> Llama {
-        self.model.result()
-    }
-
-    /// Numbers of the model.
-    #[must_use]
-    pub fn parameters(&self) -> usize {
-        self.model.parameters()
-    }
-
     fn batch(&self, items: &[Item]) -> Result<Batch, TaskError> {
         let row = |item: &Item| self.rows.row(item.seed, item.index, self.settings.length);
         let rows: Vec<Row> = items.iter().map(row).collect::<Result<_, _>>()?;
@@ -92,7 +80,7 @@ impl<R: Rows> Task for LlamaTask<R> {
     }
 
     fn evaluate(&mut self, _: &Step, _: &Path) -> Result<Numbers, TaskError> {
-        let model = self.result();
+        let model = self.model.result();
         // Of all tokens, then of each kind: weighted losses, and weights.
         let mut sums = vec![[0.0f64; 2]; 1 + self.rows.kinds().len()];
         for batch in &self.held_out {
@@ -118,5 +106,15 @@ impl<R: Rows> Task for LlamaTask<R> {
 
     fn load(&mut self, folder: &Path) -> Result<(), TaskError> {
         Ok(self.model.load(folder, "model")?)
+    }
+}
+
+impl<R: Rows> Trained for LlamaTask<R> {
+    fn result(&self) -> Llama {
+        self.model.result()
+    }
+
+    fn parameters(&self) -> usize {
+        self.model.parameters()
     }
 }

@@ -91,7 +91,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub fn run(args: Args, global: &Global) -> Result<()> {
     let settings = args.model.settings(global)?;
     let works = args.works()?;
-    let subjects = if args.model.is_named() {
+    let subjects = if args.model.named().is_some() {
         let local = args.model.local(global)?;
         vec![loaded(local.name.clone(), &Pipeline::open(&local, &settings)?.model, args.measure)?]
     } else {

@@ -74,7 +74,8 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<()> {
     }
 }
 
-fn recorded(path: &Path, mixed: &Mixed) -> Result<Sound> {
+/// The recording of a file, at the rate that the model's codec takes.
+pub fn recorded(path: &Path, mixed: &Mixed) -> Result<Sound> {
     let rate = Some(mixed.sound_rate()?);
     let sound = Sound::open(path, &Reading { rate, ..Reading::default() })?;
     ensure!(!sound.samples.is_empty(), "{}: a recording without samples", path.display());

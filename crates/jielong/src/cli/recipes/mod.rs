@@ -1,6 +1,7 @@
 //! What a mixed model can be asked, as commands that read well.
 
 pub mod audio;
+pub mod generate;
 pub mod image;
 
 use std::path::PathBuf;
@@ -16,11 +17,14 @@ use serde_json::{Value, json};
 
 use super::{Global, interrupt, progress};
 
+/// The mixed model of those who name none.
+pub const DEFAULT: &str = "mini";
+
 /// The model, and how its answers are drawn.
 #[derive(ClapArgs)]
 pub struct MixedArgs {
     /// `mini`, or the folder `model` of a run of `jielong train`
-    #[arg(short, long, value_name = "MODEL", default_value = "mini")]
+    #[arg(short, long, value_name = "MODEL", default_value = DEFAULT)]
     model: PathBuf,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result};
-use jielong::mixed::{Codecs, Corpus, Material, SamplingConfig, TrainingConfig};
+use anyhow::{Context, Result, anyhow, ensure};
+use jielong::mixed::{Codecs, Material, PreferenceConfig, SamplingConfig, TrainingConfig};
 use jielong_core::{Token, Vocab};
 use jielong_kernels::Dtype;
-use jielong_llama::train::{LlamaTask, ModelConfig, Settings};
+use jielong_llama::train::{LlamaTask, ModelConfig, PreferenceTask, Settings, Trained};
 use jielong_llama::{Compute, Llama, LoadOptions};
 use jielong_nn::device::{Device, FloatDType};
 use jielong_nn::train::{Item, Numbers, Step, Task, TaskError};
@@ -18,8 +18,8 @@ use super::super::{Global, files, interrupt, progress};
 use super::{Args, Run, Training, unmeasured};
 
 /// The transformer in training, and what is saved with it.
-struct MixedTask {
-    task: LlamaTask<Corpus>,
+struct MixedTask<T> {
+    task: T,
     tokenizer: Tokenizer,
     specials: Map<String, Value>,
     context: usize,
@@ -73,8 +73,20 @@ pub fn train(args: &Args, global: &Global) -> Result<()> {
     let names: Vec<String> = vocab.added().take(2).collect();
     let specials =
         ["bos_token", "eos_token"].iter().zip(names).map(|(key, name)| ((*key).into(), name.into())).collect();
-    let task = LlamaTask::new(model, corpus, settings)?;
-    Run { data, ..run }.train(MixedTask { task, tokenizer, specials, context, scores: None })
+    let run = Run { data, ..run };
+    match config.preference {
+        None => {
+            let task = LlamaTask::new(model, corpus, settings)?;
+            run.train(MixedTask { task, tokenizer, specials, context, scores: None })
+        }
+        Some(PreferenceConfig { beta }) => {
+            ensure!(beta > 0.0, "preference.beta = {beta}: a number above 0 is expected");
+            let pairs = corpus.pairs();
+            ensure!(!pairs[0].is_empty(), "preference: no task has a `rejected` answer");
+            let task = PreferenceTask::new(model, pairs, beta, &settings).map_err(|error| anyhow!("{error}"))?;
+            run.train(MixedTask { task, tokenizer, specials, context, scores: None })
+        }
+    }
 }
 
 /// The tokenizer of the model that is gone on with, or a new one, and in both the tokens of the other kinds.
@@ -105,7 +117,7 @@ fn model(config: &TrainingConfig, vocab: &Vocab, device: &Device) -> Result<Llam
     }
 }
 
-impl Task for MixedTask {
+impl<T: Trained> Task for MixedTask<T> {
     fn items(&self) -> usize {
         self.task.items()
     }
@@ -133,7 +145,7 @@ impl Task for MixedTask {
     }
 }
 
-impl Training for MixedTask {
+impl<T: Trained> Training for MixedTask<T> {
     const RESULT: &'static str = "model";
     const CONFIG: &'static str = "mixed.toml";
 
