@@ -174,6 +174,45 @@ fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
     assert!(sheet.is_file());
 }
 
+/// The worked examples, as they are in the repository.
+#[test]
+fn fine_tuning_and_preferences_move_what_they_should() {
+    let program = Program::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let home = program.home.path();
+    for folder in ["configs/train", "configs/vocab", "datasets/examples"] {
+        fs::create_dir_all(home.join(folder)).unwrap();
+    }
+    let files = ["train/greet-base.toml", "train/greet-sft.toml", "train/greet-dpo.toml", "vocab/text.toml"];
+    for file in
+        files.map(|file| format!("configs/{file}")).iter().chain(&["datasets/examples/greetings.jsonl".to_owned()])
+    {
+        fs::copy(root.join(file), home.join(file)).unwrap();
+    }
+    let run = |args: &[&str]| {
+        let output = program.command(args).current_dir(home).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let right = |model: &str| {
+        let json = run(&["eval", "greet", "-m", model, "--limit", "16", "--json", "-t", "0"]);
+        serde_json::from_slice::<Value>(&json).unwrap()["first"].as_f64().unwrap()
+    };
+    run(&["train", "configs/train/greet-base.toml"]);
+    run(&["train", "configs/train/greet-sft.toml"]);
+    let replied = right("runs/greet-sft/model");
+    assert!(replied > 0.7, "{replied}: the reply to held-out names");
+    run(&["train", "configs/train/greet-dpo.toml"]);
+    let scores = fs::read_to_string(home.join("runs/greet-dpo/scores.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = scores.lines().map(|line| line.split(',').collect()).collect();
+    let preferred = rows[0].iter().position(|name| *name == "preferred").unwrap();
+    let last: f64 = rows[rows.len() - 1][preferred].parse().unwrap();
+    // Before, each way is the reply to half of the names.
+    assert!(last > 0.9, "{scores}");
+    let tuned = right("runs/greet-dpo/model");
+    assert!(tuned > 0.6, "{tuned}: the short greeting of held-out names");
+}
+
 #[test]
 fn what_does_not_fit_is_named() {
     let program = Program::new();

@@ -30,13 +30,13 @@ const NGRAMS: [usize; 3] = [1, 3, 5];
 /// Answers of which one may be right.
 const TOP: u64 = 5;
 
-/// Score a mixed model on held-out subjects: restyle, draw, finish, describe, go-on
+/// Score a mixed model on held-out subjects, task by task
 #[derive(ClapArgs)]
 #[command(
     after_help = "Examples:\n  jielong eval restyle\n  jielong eval restyle --limit 32 --sheet docs/restyle.png\n  \
     jielong eval describe -m runs/mini/model --json\n\n\
     Pictures: PSNR and SSIM against the held-out picture, beside what knows less (the input itself, a training picture) and the\n\
-    codec's own round trip, which is the most that codes can say. Names: the likeliest, and any of five that are drawn."
+    codec's own round trip, which is the most that codes can say. Texts: letter for letter, the first that is drawn and any of five."
 )]
 pub struct Args {
     /// A task of the model, by its name in configs/train/mini.toml
@@ -76,13 +76,15 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
     if answer == File::Sound {
         return sounds(&mixed, task, &args, global);
     }
-    let entries = Entry::all(&task.data, File::Picture, &global.sources)?;
+    let media = mixed.media_of(task)?;
+    let entries =
+        Entry::all(&task.data, media.map_or(File::Record, |kind| mixed.codecs().file(kind)), &global.sources)?;
     let cases = cases(task, &entries, args.limit);
     ensure!(!cases.is_empty(), "{} has no held-out example", task.data);
     let bar = progress::counted(global, cases.len(), "examples");
     let job = Job { args: &args, mixed: &mixed, task, entries: &entries, bar };
     let mut out = output::Output::new();
-    if answer == File::Picture { job.pictures(&cases, &mut out) } else { job.names(&cases, &mut out) }
+    if answer == File::Picture { job.pictures(&cases, &mut out) } else { job.texts(&cases, media, &mut out) }
 }
 
 /// How well the tokens of held-out sounds are predicted, in nats: by the model, and by n-grams.
@@ -180,9 +182,9 @@ impl Job<'_> {
     }
 
     /// The answer to a case: drawn as the task says, with a seed that is the number of the case.
-    fn answer(&self, case: Case, given: &Segment, begun: &[u32], seed: u64) -> Result<Segment> {
+    fn answer(&self, case: Case, given: Option<&Segment>, begun: &[u32], seed: u64) -> Result<Segment> {
         let field = |name: &str| case.this.fields.get(name).map(String::as_str);
-        let (prompt, kind) = self.mixed.prompt(self.task, field, Some(given))?;
+        let (prompt, kind) = self.mixed.prompt(self.task, field, given)?;
         let sampling = self.args.model.sampling(self.task);
         let picture = self.mixed.codecs().file(kind) == File::Picture;
         let grid = if picture { self.mixed.picture_grid(kind, SIDE)? } else { Vec::new() };
@@ -217,7 +219,7 @@ impl Job<'_> {
             let coded = self.mixed.of_picture(kind, &this)?;
             let frame = self.mixed.vocab.kinds()[kind].frame();
             let half = if begun_half { coded.grid[0] / 2 * coded.grid[1] * frame } else { 0 };
-            let drawn = self.mixed.picture(&self.answer(*case, &given, &coded.values[..half], seed)?)?;
+            let drawn = self.mixed.picture(&self.answer(*case, Some(&given), &coded.values[..half], seed)?)?;
             let round_trip = self.mixed.picture(&coded)?;
             let ways = match (given_other, begun_half) {
                 (true, _) => vec![drawn.clone(), other.clone(), nearest.pair(*case)?, round_trip],
@@ -249,21 +251,21 @@ impl Job<'_> {
         ways.print(cases.len(), self.args.model.json, out)
     }
 
-    fn names(&self, cases: &[Case], out: &mut output::Output) -> Result<()> {
-        let kind = self.mixed.kind_of(File::Picture)?;
+    fn texts(&self, cases: &[Case], media: Option<usize>, out: &mut output::Output) -> Result<()> {
         let sequences = self.mixed.sequences()?;
         let (mut first, mut any, mut rows) = (0, 0, Vec::new());
         for case in cases {
             self.step()?;
-            let given = self.mixed.of_picture(kind, &picture(case.this)?)?;
+            let given = media.zip(case.this.file.as_deref()).map(|(kind, path)| self.mixed.of_file(kind, path));
+            let given = given.transpose()?;
             let right = self.task.answer.fill(|name| case.this.fields.get(name).map(String::as_str))?;
             let mut said = Vec::new();
             for seed in 0..TOP {
-                said.push(sequences.text_of(&self.answer(*case, &given, &[], seed)?)?);
+                said.push(sequences.text_of(&self.answer(*case, given.as_ref(), &[], seed)?)?);
             }
             first += usize::from(said.first() == Some(&right));
             any += usize::from(said.contains(&right));
-            rows.push(json!({ "name": right, "style": case.this.fields.get("style"), "said": said }));
+            rows.push(json!({ "right": right, "said": said }));
         }
         self.finish();
         let share = |count: usize| count as f64 / cases.len() as f64;
@@ -275,7 +277,7 @@ impl Job<'_> {
         let percent = |count: usize| format!("{:.1} %", 100.0 * share(count));
         let any_of = format!("any of {TOP} that are drawn");
         out.table(
-            &[&format!("{} held-out names", cases.len()), "exactly right"],
+            &[&format!("{} held-out examples", cases.len()), "exactly right"],
             &[vec!["the first that is drawn".into(), percent(first)], vec![any_of, percent(any)]],
         )
     }

@@ -149,7 +149,7 @@ impl<'a> Material<'a> {
 }
 
 /// The kind of a task's media, if it has any.
-fn media(task: &TaskConfig, vocab: &Vocab) -> Result<Option<usize>> {
+pub(super) fn media(task: &TaskConfig, vocab: &Vocab) -> Result<Option<usize>> {
     let mut found = None;
     for part in task.parts() {
         let at = vocab.kind(&part.kind)?;

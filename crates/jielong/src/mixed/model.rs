@@ -12,6 +12,7 @@ use jielong_core::{
 use jielong_image::picture::Picture;
 use jielong_nn::device::DeviceChoice;
 
+use super::corpus::media;
 use super::{Codecs, File, MediaCodec, MixedConfig, Part, Prompt, Sequences, TaskConfig};
 use crate::codecs;
 use crate::pipeline::{Pipeline, Settings};
@@ -113,6 +114,23 @@ impl Mixed {
     pub fn kind_of(&self, media: File) -> Result<usize> {
         let found = (0..self.vocab.kinds().len()).find(|&kind| self.codecs.file(kind) == media);
         found.with_context(|| format!("this model knows no {}", media.name()))
+    }
+
+    /// The kind of the pictures or sounds of a task, if it has any.
+    ///
+    /// # Errors
+    /// It has two.
+    pub fn media_of(&self, task: &TaskConfig) -> Result<Option<usize>> {
+        media(task, &self.vocab)
+    }
+
+    /// A file as a segment; a picture keeps its size.
+    ///
+    /// # Errors
+    /// The kind has no codec; the file cannot be read or coded.
+    pub fn of_file(&self, kind: usize, path: &Path) -> Result<Segment> {
+        let codec = self.codecs.of(&self.vocab, kind)?;
+        Ok(self.vocab.segment(kind, &codec.encode_file(path)?, codec.books())?)
     }
 
     /// A picture as a segment.

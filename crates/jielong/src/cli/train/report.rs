@@ -116,7 +116,9 @@ fn text(scores: &Numbers) -> String {
         "stoi" | "estoi" => format!("{} {value:.3}", name.to_uppercase()),
         "mel" => format!("mel distance {value:.3}"),
         "usage" => format!("codes used {:.1} %", 100.0 * value),
-        _ => format!("{name} {value:.1}"),
+        "perplexity" => format!("perplexity {value:.1}"),
+        "accuracy" | "preferred" => format!("{name} {:.1} %", 100.0 * value),
+        _ => format!("{name} {value:.3}"),
     };
     scores.iter().map(one).collect::<Vec<_>>().join("  ")
 }

@@ -99,7 +99,12 @@ fn tokenizer(model: &ModelConfig, vocab: &Vocab, material: &Material) -> Result<
             Ok(Tokenizer::learn(&material.texts()?, text, &added).context("the vocabulary of text")?)
         }
         ModelConfig::Base(folder) => {
-            Ok(Tokenizer::from_file(&folder.join("tokenizer.json"))?.with_special(text, &added)?)
+            let path = folder.join("tokenizer.json");
+            let tokenizer = Tokenizer::from_file(&path)?;
+            if tokenizer.vocab_size() == vocab.size() {
+                return Ok(tokenizer); // they are there already
+            }
+            tokenizer.with_special(text, &added).with_context(|| path.display().to_string())
         }
     }
 }
