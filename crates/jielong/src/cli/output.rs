@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use jielong_image::picture::{Filter, Picture};
 
 static COLOR: OnceLock<bool> = OnceLock::new();
 
@@ -62,6 +63,26 @@ impl Output {
     pub fn json(&mut self, value: &serde_json::Value) -> Result<()> {
         self.line(&serde_json::to_string_pretty(value)?)?;
         self.flush()
+    }
+
+    /// Shows a picture where colours are used, two pixels a character, at most `columns` wide.
+    pub fn picture(&mut self, picture: &Picture, columns: usize) -> Result<()> {
+        if !color() {
+            return Ok(());
+        }
+        let columns = columns.min(picture.width);
+        let height = (picture.height * columns).div_ceil(picture.width.max(1)).max(1);
+        let small = picture.resize(columns, height + height % 2, Filter::Area)?;
+        let mut text = String::new();
+        for rows in small.rgb.chunks_exact(6 * columns) {
+            let (upper, lower) = rows.split_at(3 * columns);
+            for (above, below) in upper.as_chunks::<3>().0.iter().zip(lower.as_chunks::<3>().0) {
+                let [[r, g, b], [s, h, c]] = [above, below];
+                text.push_str(&format!("\x1b[38;2;{r};{g};{b}m\x1b[48;2;{s};{h};{c}m▀"));
+            }
+            text.push_str("\x1b[0m\n");
+        }
+        self.print(&text)
     }
 
     /// Prints a table whose columns are as wide as they need to be; all but the last are padded.

@@ -18,6 +18,8 @@ use super::{MixedArgs, Question, note_stop, report};
 const WORDS: usize = 48;
 /// Pixels of the side of what a model draws.
 const SIDE: usize = 128;
+/// Characters that a drawing is wide in a terminal.
+const SHOWN: usize = 32;
 /// Columns of a sheet of candidates.
 const COLUMNS: usize = 4;
 
@@ -143,6 +145,7 @@ impl Drawn {
             return out.json(&json!({ "out": self.out, "answers": all }));
         }
         if !global.quiet {
+            out.picture(&sheet, SHOWN * sheet.width / pictures[0].width)?;
             eprintln!("{}", self.out.display());
         }
         Ok(())
