@@ -174,6 +174,31 @@ fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
     assert!(sheet.is_file());
 }
 
+/// What comes with the program, from a fresh clone: no network, no data.
+#[test]
+fn the_model_that_comes_with_the_program_draws_and_goes_on_with_sound() {
+    let program = Program::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (example, sound) = (root.join("docs/example.png"), root.join("tests/oracle/sound-metrics/high.wav"));
+    let (example, sound) = (example.to_str().unwrap(), sound.to_str().unwrap());
+    let [png, wav] = ["out.png", "out.wav"].map(|name| program.path(name));
+    let restyle = ["image", "restyle", example, "--style", "twemoji", "-o", png.to_str().unwrap(), "--json"];
+    let answer = &program.json(&restyle)["answers"][0];
+    assert_eq!(answer["stop"], "end_token");
+    // Not a blank: several codes, drawn one after another.
+    let codes: std::collections::HashSet<u64> =
+        answer["codes"].as_array().unwrap().iter().map(|code| code.as_u64().unwrap()).collect();
+    assert!(codes.len() > 3, "{answer}");
+    let go_on = ["audio", "go-on", sound, "--seconds", "1", "-o", wav.to_str().unwrap(), "--json", "--seed", "3"];
+    let longer = program.json(&go_on);
+    assert!(longer["seconds"].as_f64().unwrap() >= 1.5, "{longer}");
+    assert!(fs::read(&wav).unwrap().starts_with(b"RIFF"));
+    let described = program.json(&["image", "describe", example, "--json"]);
+    assert!(!described["answers"][0]["text"].as_str().unwrap().is_empty());
+    let shown = program.ok(&["show", "mini", "--json"]);
+    assert!(shown.contains("llama"), "{shown}");
+}
+
 /// The worked examples, as they are in the repository.
 #[test]
 fn fine_tuning_and_preferences_move_what_they_should() {

@@ -80,8 +80,10 @@ impl MixedArgs {
     /// So many answers; fewer if they are interrupted, but one.
     fn answers(&self, mixed: &Mixed, question: Question, count: usize, global: &Global) -> Result<Vec<Answer>> {
         let sampling = self.sampling(question.task);
-        let known = question.grid.iter().product::<usize>() * mixed.vocab.kinds()[question.kind].frame();
-        let expected = if known > 0 { known - question.begun.len() } else { question.max_new_tokens };
+        let expected = match question.grid.iter().product::<usize>() * mixed.vocab.kinds()[question.kind].frame() {
+            codes if !question.grid.is_empty() => codes.saturating_sub(question.begun.len()),
+            _ => question.max_new_tokens,
+        };
         let bar = progress::counted(global, expected * count, "tokens");
         let mut answers: Vec<Answer> = Vec::new();
         for number in 0..count {
