@@ -75,7 +75,7 @@ impl Keys<'_> {
     }
 
     /// One id or a list of them.
-    fn tokens(&self, key: &str) -> Result<Vec<u32>, ConfigError> {
+    pub(crate) fn tokens(&self, key: &str) -> Result<Vec<u32>, ConfigError> {
         let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
         let read = |v: &Value| match v {
             Value::Array(list) => list.iter().map(id).collect(),
@@ -94,45 +94,6 @@ fn shown(value: &Value) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
-    }
-}
-
-/// What a `generation_config.json` recommends.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GenerationConfig {
-    /// Tokens that end an answer.
-    pub eos: Vec<u32>,
-    /// Tokens are to be drawn, not taken greedily.
-    pub sample: bool,
-    /// Temperature.
-    pub temperature: Option<f64>,
-    /// The k most likely.
-    pub top_k: Option<usize>,
-    /// The nucleus.
-    pub top_p: Option<f64>,
-    /// The least probability relative to the likeliest.
-    pub min_p: Option<f64>,
-    /// Penalty of what was already said.
-    pub repetition_penalty: Option<f64>,
-}
-
-impl GenerationConfig {
-    /// Reads a `generation_config.json`.
-    ///
-    /// # Errors
-    /// [`ConfigError::Json`] and [`ConfigError::Type`].
-    pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
-        let value: Value = serde_json::from_slice(json).map_err(|e| ConfigError::Json(e.to_string()))?;
-        let keys = Keys(value.as_object().ok_or_else(|| ConfigError::Json("not an object".into()))?);
-        Ok(Self {
-            eos: keys.tokens("eos_token_id")?,
-            sample: keys.switch("do_sample")?.unwrap_or(false),
-            temperature: keys.number("temperature")?,
-            top_k: keys.size("top_k")?,
-            top_p: keys.number("top_p")?,
-            min_p: keys.number("min_p")?,
-            repetition_penalty: keys.number("repetition_penalty")?,
-        })
     }
 }
 

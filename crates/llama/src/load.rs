@@ -10,8 +10,8 @@ use jielong_nn::weights::{Weights, WeightsError};
 
 use crate::checkpoint::{Naming, places, tensors};
 use crate::config::{Config, ConfigError};
+use crate::generation::GenerationConfig;
 use crate::gguf::{Gguf, GgufError};
-use crate::hf::GenerationConfig;
 use crate::model::Llama;
 use crate::source::{Origin, Source};
 
