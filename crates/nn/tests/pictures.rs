@@ -4,12 +4,15 @@
 
 use burn::tensor::activation::silu;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use jielong_nn::conv::{Sliding, conv2d};
 use jielong_nn::group_norm::{Then, group_norm};
+use jielong_nn::train::Random;
 
-fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
+/// Numbers of [-1, 1) from a generator of the test's own: that of a device is drawn from by all tests at once.
+fn numbers<const D: usize>(random: &mut Random, shape: [usize; D], device: &Device) -> Tensor<D> {
+    let values = (0..shape.iter().product()).map(|_| random.between(-1.0, 1.0) as f32).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 /// Result and gradients, of a sum of sines.
@@ -22,13 +25,14 @@ fn all(y: Tensor<4>, of: (&Tensor<4>, &[Tensor<1>], Option<&Tensor<4>>)) -> Vec<
     found
 }
 
+/// Equal up to rounding: of the largest, and of terms about one that cancel in a small gradient.
 fn close(a: &[Vec<f32>], b: &[Vec<f32>]) {
     assert_eq!(a.len(), b.len());
     for (index, (a, b)) in a.iter().zip(b).enumerate() {
         assert_eq!(a.len(), b.len());
         let size = b.iter().fold(0.0f32, |most, b| most.max(b.abs()));
         for (a, b) in a.iter().zip(b) {
-            assert!((a - b).abs() < 1e-4 * size, "{index}: {a}, expected {b}");
+            assert!((a - b).abs() < 1e-4 * size + 1e-6, "{index}: {a}, expected {b}");
         }
     }
 }
@@ -36,7 +40,7 @@ fn close(a: &[Vec<f32>], b: &[Vec<f32>]) {
 #[test]
 fn convolutions_are_those_of_burn() {
     let device = Device::flex().autodiff();
-    device.seed(1);
+    let mut random = Random::at(&[1]);
     for (pictures, inputs, outputs, side, kernel, stride, padding) in [
         (3, 4, 6, 8, 3, 1, (1, 1)),
         (1, 8, 8, 6, 3, 1, (1, 1)),
@@ -44,9 +48,9 @@ fn convolutions_are_those_of_burn() {
         (2, 4, 4, 8, 3, 2, (0, 1)),
         (2, 4, 4, 8, 4, 2, (1, 1)),
     ] {
-        let x = random([pictures, inputs, side, side + 2], &device);
-        let weight = random([outputs, inputs, kernel, kernel], &device).require_grad();
-        let bias = random([outputs], &device).require_grad();
+        let x = numbers(&mut random, [pictures, inputs, side, side + 2], &device);
+        let weight = numbers(&mut random, [outputs, inputs, kernel, kernel], &device).require_grad();
+        let bias = numbers(&mut random, [outputs], &device).require_grad();
         let options = ConvOptions::new_with_padding([stride; 2], [padding; 2], [1; 2], 1);
         let theirs =
             |x: Tensor<4>| burn::tensor::module::conv2d(x, weight.clone(), Some(bias.clone()), options.clone());
@@ -79,11 +83,11 @@ fn convolutions_are_those_of_burn() {
 #[test]
 fn norms_are_those_of_their_definition() {
     let device = Device::flex().autodiff();
-    device.seed(2);
+    let mut random = Random::at(&[2]);
     for (shape, groups) in [([3, 6, 5, 7], 2), ([1, 8, 16, 16], 4), ([2, 4, 1, 1], 2), ([2, 3, 3, 3], 3)] {
         for then in [Then::Plain, Then::Silu] {
-            let x = (random(shape, &device) * 3.0 + 0.7).detach().require_grad();
-            let [weight, bias] = [0, 1].map(|_| random([shape[1]], &device).require_grad());
+            let x = (numbers(&mut random, shape, &device) * 3.0 + 0.7).detach().require_grad();
+            let [weight, bias] = [0, 1].map(|_| numbers(&mut random, [shape[1]], &device).require_grad());
             let ours = group_norm(x.clone(), weight.clone(), bias.clone(), (groups, 1e-3), then);
             let [b, c, h, w] = shape;
             let flat = x.clone().reshape([b, groups, c / groups * h * w]);
