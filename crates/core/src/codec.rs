@@ -71,6 +71,11 @@ pub trait Codec {
     /// Size of each codebook.
     fn books(&self) -> &[u32];
 
+    /// Bits that the codes of a place say at most.
+    fn bits(&self) -> f64 {
+        self.books().iter().map(|&book| f64::from(book).log2()).sum()
+    }
+
     /// Codes of media.
     ///
     /// # Errors

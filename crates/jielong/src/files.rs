@@ -6,6 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Writes a file: beside its place first, then moved there, so that no half of it is ever seen.
+///
+/// # Errors
+/// The file and what the system said.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {

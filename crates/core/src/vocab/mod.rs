@@ -193,6 +193,11 @@ impl Vocab {
 }
 
 impl Kind {
+    /// Its codes are those of media, not of a text.
+    pub fn is_media(&self) -> bool {
+        !self.text && self.symbols.is_empty()
+    }
+
     /// Codes of a place.
     pub fn frame(&self) -> usize {
         self.books.len()

@@ -257,7 +257,7 @@ fn roundtrip(codec: &CodecArgs, path: &Path, out: Option<&Path>, json: bool) -> 
 
 /// Bits a second.
 fn rate(codec: &FrameCodec) -> f64 {
-    let bits: f64 = codec.books().iter().map(|&book| f64::from(book).log2()).sum();
+    let bits = codec.bits();
     bits * f64::from(codec.config().sample_rate) / codec.config().hop as f64
 }
 

@@ -214,7 +214,7 @@ fn roundtrip(codec: &CodecArgs, path: &Path, out: Option<&Path>, size: Option<us
     let codes = codec.encode(&picture)?;
     let back = codec.decode(&codes)?;
     let [psnr, ssim] = compare(&picture, &back)?;
-    let bits = bits(&codec) * codes.values.len() as f64;
+    let bits = codec.bits() * codes.values.len() as f64;
     let per_pixel = bits / (picture.width * picture.height) as f64;
     if let Some(path) = out {
         let sheet = grid(&[vec![picture.clone(), back]], 1).context("no picture")?;
@@ -231,11 +231,6 @@ fn roundtrip(codec: &CodecArgs, path: &Path, out: Option<&Path>, size: Option<us
     output.line(&format!("{width}×{height} pixels, {} codes, {per_pixel:.4} bits per pixel", codes.values.len()))?;
     output.line(&format!("PSNR {psnr:.2} dB, SSIM {ssim:.4}"))?;
     output.flush()
-}
-
-/// Bits that a code says at most.
-fn bits(codec: &VqCodec) -> f64 {
-    codec.books().iter().map(|&book| f64::from(book).log2()).sum()
 }
 
 /// Files of a data set or folder, spread over all where there are more than `limit`.
@@ -272,7 +267,7 @@ fn eval(
         counts.sort_by(|a, b| b.total_cmp(a));
         files::write(path, &bars("uses of each code: the most used first", &counts).to_png()?)?;
     }
-    let per_pixel = bits(&codec) / (codec.patch() * codec.patch()) as f64;
+    let per_pixel = codec.bits() / (codec.patch() * codec.patch()) as f64;
     let mut output = output::Output::new();
     if json {
         return output.json(&json!({

@@ -9,7 +9,6 @@ mod cost;
 mod data;
 mod doctor;
 mod eval;
-mod files;
 mod generate;
 mod ids;
 mod image;
@@ -35,6 +34,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use jielong::files;
 use jielong::sources::{SourceOptions, UserConfig};
 use jielong_core::SamplerConfig;
 

@@ -108,7 +108,7 @@ fn walk_into(
 }
 
 /// The first bytes of a file, none if it cannot be read.
-fn head(path: &Path) -> Vec<u8> {
+pub(super) fn head(path: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
     read.map_or(Vec::new(), |_| head)

@@ -30,7 +30,7 @@ pub use picture_recipe::{Bases, Form, Names, PictureRecipe, Style};
 pub use pictures::{Entry, Pictures};
 pub use recipe::{Content, Part, Recipe};
 pub use sound_recipe::{RecordedVoice, RecordingRecipe, SpeechRecipe, SpokenVoice};
-pub use sounds::{Recording, Sounds};
+pub use sounds::{Recording, Sounds, is_recording};
 pub use subject::{Split, base, normal, split};
 
 /// Begins the names of folders that are being made; those of killed processes are swept away by the next.

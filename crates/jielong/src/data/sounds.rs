@@ -127,6 +127,11 @@ fn found(file: folder::Found) -> Recording {
     }
 }
 
+/// Whether a file begins as a recording does.
+pub fn is_recording(path: &Path) -> bool {
+    is_sound(&folder::head(path))
+}
+
 /// Tags of MP3 files come before anything that tells the format.
 fn is_sound(head: &[u8]) -> bool {
     Sound::format(head).is_some() || head.starts_with(b"ID3")

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use jielong::codecs;
+use jielong::data::is_recording;
 use jielong_audio::codec::FrameCodec;
 use jielong_audio::metrics::stoi::{Intelligibility, RATE, stoi};
 use jielong_audio::mulaw::MuLaw;
@@ -25,8 +26,6 @@ const EXAMPLES: usize = 16;
 const LEARNED: usize = 64;
 /// Pixels of the side of a data set's pictures.
 const SIDE: usize = 128;
-/// Endings of recordings; other files are pictures.
-const RECORDINGS: [&str; 6] = ["wav", "flac", "mp3", "ogg", "oga", "rf64"];
 
 /// What is measured on.
 pub struct Subject<'a> {
@@ -111,11 +110,6 @@ impl Quality {
     }
 }
 
-fn is_recording(path: &Path) -> bool {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
-    ending.is_some_and(|ending| RECORDINGS.contains(&ending.as_str()))
-}
-
 /// Where held-out examples are asked for and the data set is not here.
 fn name_files(what: &str) -> String {
     format!("--quality, on {what} that were held out; it also takes files: --quality FILE…")
@@ -156,11 +150,6 @@ fn palette(pictures: &[Picture]) -> Result<Palette> {
     }
 }
 
-/// Bits that a place of codes says at most.
-fn bits(books: &[u32]) -> f64 {
-    books.iter().map(|&book| f64::from(book).log2()).sum()
-}
-
 fn picture_score(name: String, codec: &dyn Codec<Media = Picture>, pictures: &[Picture]) -> Result<PictureScore> {
     let (mut tokens, mut per_pixel, mut psnr, mut ssim) = (0.0, 0.0, 0.0, 0.0);
     for picture in pictures {
@@ -169,7 +158,7 @@ fn picture_score(name: String, codec: &dyn Codec<Media = Picture>, pictures: &[P
         let places = codes.values.len() as f64 / codes.books as f64;
         let pixels = (picture.width * picture.height) as f64;
         tokens += codes.values.len() as f64;
-        per_pixel += bits(codec.books()) * places / pixels;
+        per_pixel += codec.bits() * places / pixels;
         (psnr, ssim) = (psnr + a, ssim + b);
     }
     let count = pictures.len() as f64;
@@ -211,7 +200,7 @@ fn sound_score(name: String, codec: &dyn Codec<Media = Sound>, sounds: &[Sound])
         let codes = codec.encode(sound)?;
         let back = codec.decode(&codes)?;
         tokens += codes.values.len() as f64;
-        kbits += bits(codec.books()) * codes.values.len() as f64 / codes.books as f64 / sound.seconds() / 1000.0;
+        kbits += codec.bits() * codes.values.len() as f64 / codes.books as f64 / sound.seconds() / 1000.0;
         for (which, scores) in [Intelligibility::Stoi, Intelligibility::Estoi].into_iter().zip(&mut scores) {
             scores.extend(stoi(&sound.samples, &back.samples, which));
         }
