@@ -272,6 +272,8 @@ fn a_model_is_described() {
     assert!(program.ok(&["show", "-m", model]).contains("parameters"));
     assert!(program.ok(&["show", model, "--template"]).starts_with("{% for"));
     let aliases = program.json(&["list", "--json"]);
+    let shipped = aliases.as_array().unwrap().iter().find(|model| model["name"] == "mini").unwrap();
+    assert!(shipped["origin"] == "program" && shipped["description"].as_str().unwrap().contains("image"), "{shipped}");
     assert!(aliases.as_array().unwrap().iter().any(|m| m["name"] == "smollm2" && m["cached"].is_null()));
     assert!(program.json(&["doctor", "--json"])["cores"].as_u64().unwrap() > 0);
     assert!(program.ok(&["doctor"]).contains("config file"));

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use jielong_nn::device::{Device, DeviceChoice};
 
+use crate::sources::cache;
+
 /// Where the weights that come with the program may be: beside it, where a package puts them, where it was built.
 fn shipped() -> Vec<PathBuf> {
     let program = std::env::current_exe().ok();
@@ -37,12 +39,30 @@ pub fn folder(name: &Path, file: &str) -> Result<PathBuf> {
     }
 }
 
+/// The models that come with the program: names and folders.
+pub fn models() -> Vec<(String, PathBuf)> {
+    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    for place in shipped() {
+        for name in cache::names(&place) {
+            let folder = place.join(&name);
+            if folder.join("config.json").is_file() && found.iter().all(|(known, _)| *known != name) {
+                found.push((name, folder));
+            }
+        }
+    }
+    found
+}
+
+/// The config and the weights of a codec in its folder.
+pub fn files(folder: &Path) -> [PathBuf; 2] {
+    [CONFIG, "model.safetensors"].map(|file| folder.join(file))
+}
+
 /// The config and the weights of a codec, and the device.
 ///
 /// # Errors
 /// As [`folder`]; the device.
 pub fn find(codec: &Path, weights: Option<&Path>, device: DeviceChoice) -> Result<(PathBuf, PathBuf, Device)> {
-    let folder = folder(codec, CONFIG)?;
-    let weights = weights.map_or_else(|| folder.join("model.safetensors"), Path::to_path_buf);
-    Ok((folder.join(CONFIG), weights, device.open()?.0))
+    let [config, own] = files(&folder(codec, CONFIG)?);
+    Ok((config, weights.map_or(own, Path::to_path_buf), device.open()?.0))
 }

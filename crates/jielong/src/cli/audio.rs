@@ -82,7 +82,7 @@ enum Command {
         json: bool,
     },
     #[command(flatten)]
-    Recipe(recipes::audio::Recipe),
+    Recipe(Box<recipes::audio::Recipe>),
     /// Play a recording, or what a codec makes of codes
     Play {
         #[command(flatten)]

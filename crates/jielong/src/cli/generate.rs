@@ -1,13 +1,11 @@
 //! `jielong generate`: raw continuation of a prompt.
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
-use jielong::mixed::Mixed;
 use jielong::pipeline::{News, Outcome, Pipeline, TextRequest};
-use jielong_core::{Model, Sampler, SamplerConfig, Step, Token};
+use jielong_core::{Model, Sampler, Step, Token};
 use jielong_text::{Specials, Tokenizer};
 use serde_json::{Value, json};
 
@@ -67,15 +65,12 @@ pub struct Args {
 
 pub fn run(args: Args, global: &Global) -> Result<()> {
     let start = stats::Start::now();
-    let settings = args.model.settings(global)?;
     if let Some(to) = &args.mix.to {
-        let name = args.model.named().unwrap_or(recipes::DEFAULT);
-        let mixed = Mixed::open(Path::new(name), &settings)?;
-        // Unless the user says otherwise, codes are drawn as the model has them.
-        let sampling = args.sampling.config(SamplerConfig::default(), &mixed.pipeline)?;
-        let drawing = Drawing { max_new_tokens: args.max_new_tokens, sampling, json: args.json };
-        return args.mix.run(to, &mixed, drawing, global);
+        let Args { model, sampling, max_new_tokens, json, .. } = &args;
+        let drawing = Drawing { model, sampling, max_new_tokens: *max_new_tokens, json: *json };
+        return args.mix.run(to, &drawing, global);
     }
+    let settings = args.model.settings(global)?;
     let pipeline = Pipeline::open(&args.model.local(global)?, &settings)?;
     let draft = args.speculation.draft(&pipeline, &settings, global)?;
     let mut guesses = args.speculation.guesses(draft.as_ref())?;

@@ -107,7 +107,7 @@ enum Command {
         json: bool,
     },
     #[command(flatten)]
-    Recipe(recipes::image::Recipe),
+    Recipe(Box<recipes::image::Recipe>),
     /// Draw what each code looks like
     Codebook {
         #[command(flatten)]

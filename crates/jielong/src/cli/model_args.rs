@@ -15,7 +15,8 @@ const DEFAULT_MODEL: &str = "smollm2";
 /// The model by its name.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ModelName {
-    /// An alias (see `jielong list`), a Hugging Face id, a folder or a GGUF file
+    /// An alias (see `jielong list`), a Hugging Face id, a folder or a GGUF file (default: smollm2, or mini for pictures and
+    /// sounds)
     #[arg(short, long, value_name = "NAME", help_heading = "Model")]
     model: Option<String>,
 }

@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use jielong_core::Codes;
+use jielong_core::Segment;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
-use super::MediaCodec;
+use super::Media;
+use crate::files;
+use crate::sources::package::hex;
 
 /// Files whose codes are kept in one: an interruption loses no more.
 const TOGETHER: usize = 256;
@@ -17,63 +19,51 @@ const TOGETHER: usize = 256;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    size: Vec<usize>,
     grid: Vec<usize>,
     values: Vec<u32>,
 }
 
-/// Codes of files, in their order. `codec_hash` is that of the codec; what was made before is read from `cache`. `tell` is told
-/// how many are done, and stops it by `false`.
-///
-/// # Errors
-/// A file that cannot be read or coded; the cache cannot be written; it was stopped.
-pub fn encode_all(
-    codec: &MediaCodec,
-    codec_hash: &Sha256,
-    files: &[PathBuf],
-    cache: &Path,
-    tell: &mut dyn FnMut(usize) -> bool,
-) -> Result<Vec<Codes>> {
-    let books = codec.books().len();
-    let mut all = Vec::with_capacity(files.len());
-    for files in files.chunks(TOGETHER) {
-        let mut hash = codec_hash.clone();
-        for path in files {
-            let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        }
-        let key: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = cache.join("codes").join(format!("{key}.json"));
-        let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Vec<Kept>>(&bytes).ok());
-        let codes = |kept: Kept| Codes { size: kept.size, grid: kept.grid, books, values: kept.values };
-        if let Some(kept) = kept.filter(|kept| kept.len() == files.len()) {
-            all.extend(kept.into_iter().map(codes));
-        } else {
-            let done = all.len();
-            for (at, path) in files.iter().enumerate() {
-                if !tell(done + at) {
-                    bail!("stopped; what was coded is kept");
-                }
-                all.push(codec.encode_file(path)?);
+impl Media {
+    /// Files as segments, in their order; what was made before is read from `cache`. `tell` is told how many are done, and stops it by
+    /// `false`.
+    ///
+    /// # Errors
+    /// As [`Media::of_file`]; the cache cannot be written; it was stopped.
+    pub fn of_files(
+        &self,
+        kind: usize,
+        paths: &[PathBuf],
+        cache: &Path,
+        tell: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<Segment>> {
+        let of_codec = self.hash(kind)?;
+        let folder = cache.join("codes");
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let mut all = Vec::with_capacity(paths.len());
+        for paths in paths.chunks(TOGETHER) {
+            let mut hash = of_codec.clone();
+            for path in paths {
+                let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+                hash.update((bytes.len() as u64).to_le_bytes());
+                hash.update(bytes);
             }
-            let kept: Vec<Kept> = all[done..]
-                .iter()
-                .map(|codes| Kept { size: codes.size.clone(), grid: codes.grid.clone(), values: codes.values.clone() })
-                .collect();
-            write(&path, &serde_json::to_vec(&kept)?).with_context(|| path.display().to_string())?;
+            let path = folder.join(format!("{}.json", hex(hash)));
+            let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Vec<Kept>>(&bytes).ok());
+            if let Some(kept) = kept.filter(|kept| kept.len() == paths.len()) {
+                all.extend(kept.into_iter().map(|Kept { grid, values }| Segment { kind, grid, values }));
+            } else {
+                let done = all.len();
+                for (at, path) in paths.iter().enumerate() {
+                    if !tell(done + at) {
+                        bail!("stopped; what was coded is kept");
+                    }
+                    all.push(self.of_file(kind, path)?);
+                }
+                let kept = |segment: &Segment| Kept { grid: segment.grid.clone(), values: segment.values.clone() };
+                files::write(&path, &serde_json::to_vec(&all[done..].iter().map(kept).collect::<Vec<_>>())?)?;
+            }
+            tell(all.len());
         }
-        tell(all.len());
+        Ok(all)
     }
-    Ok(all)
-}
-
-/// A file whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let file = tempfile::NamedTempFile::new_in(folder)?;
-    fs::write(file.path(), bytes)?;
-    file.persist(path)?;
-    Ok(())
 }

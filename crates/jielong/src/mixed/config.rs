@@ -7,10 +7,18 @@ use anyhow::{Context, Result, bail, ensure};
 use jielong_core::{SamplerConfig, Vocab, VocabConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::toml_file;
+
+/// The largest side of pictures.
+const MOST_SIDE: usize = 4096;
+
 /// A vocabulary and tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixedConfig {
+    /// Pixels of the side of pictures, which are square.
+    #[serde(default = "side")]
+    pub side: usize,
     /// Kinds of tokens.
     pub vocab: VocabConfig,
     /// What it can be asked.
@@ -68,26 +76,20 @@ impl SamplingConfig {
         *self == Self::default()
     }
 
-    /// What is given in either, first in `self`.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            temperature: self.temperature.or(other.temperature),
-            top_k: self.top_k.or(other.top_k),
-            top_p: self.top_p.or(other.top_p),
-            guidance: self.guidance.or(other.guidance),
-        }
-    }
-
     /// The sampler's settings.
-    pub fn sampler(self, seed: Option<u64>) -> SamplerConfig {
+    pub fn sampler(self) -> SamplerConfig {
         let temperature = self.temperature.unwrap_or(1.0);
-        SamplerConfig { temperature, top_k: self.top_k, top_p: self.top_p, seed, ..SamplerConfig::default() }
+        SamplerConfig { temperature, top_k: self.top_k, top_p: self.top_p, ..SamplerConfig::default() }
     }
 }
 
 fn one() -> f64 {
     1.0
+}
+
+/// What `side` is where a config does not say it.
+pub(super) fn side() -> usize {
+    128
 }
 
 /// A segment of a sequence, in TOML a table of one key: the kind, and what fills it.
@@ -156,8 +158,7 @@ impl MixedConfig {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let config: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let config: Self = toml_file::read(&path)?;
         config.check().with_context(|| path.display().to_string())?;
         Ok(Some(config))
     }
@@ -168,6 +169,7 @@ impl MixedConfig {
     /// What is wrong, with its field.
     pub fn check(&self) -> Result<Vocab> {
         let vocab = Vocab::new(self.vocab.clone()).context("vocab")?;
+        ensure!((1..=MOST_SIDE).contains(&self.side), "`side` = {}: from 1 to {MOST_SIDE} pixels", self.side);
         for (at, task) in self.tasks.iter().enumerate() {
             task.check(&vocab).with_context(|| format!("task[{at}] `{}`", task.name))?;
             let twice = self.tasks[..at].iter().any(|other| other.name == task.name);
@@ -193,14 +195,32 @@ impl TaskConfig {
         self.prompt.iter().chain([&self.answer]).chain(&self.rejected)
     }
 
+    /// The kind of its pictures or sounds, if it has any.
+    ///
+    /// # Errors
+    /// It has two.
+    pub fn media(&self, vocab: &Vocab) -> Result<Option<usize>> {
+        let mut found = None;
+        for part in self.parts() {
+            let kind = vocab.kind(&part.kind)?;
+            if vocab.kinds()[kind].is_media() {
+                ensure!(
+                    found.is_none_or(|other| other == kind),
+                    "an entry has one file: media of one kind, not of two"
+                );
+                found = Some(kind);
+            }
+        }
+        Ok(found)
+    }
+
     fn check(&self, vocab: &Vocab) -> Result<()> {
         ensure!(self.weight.is_finite() && self.weight >= 0.0, "`weight` = {}: a number from 0 on", self.weight);
         ensure!((0.0..=1.0).contains(&self.drop), "`drop` = {}: a share from 0 to 1", self.drop);
         for part in self.parts() {
             let kind = &vocab.kinds()[vocab.kind(&part.kind)?];
-            let media = !kind.text && kind.symbols.is_empty();
             ensure!(
-                !media || ["this", "other"].contains(&part.of.as_str()),
+                !kind.is_media() || ["this", "other"].contains(&part.of.as_str()),
                 "`{} = \"{}\"`: `this` or `other` is expected",
                 part.kind,
                 part.of
@@ -250,6 +270,7 @@ mod tests {
             ("data = \"emoji\"", "data = \"emoji\"\nweight = -1.0", "weight"),
             ("data = \"emoji\"", "data = \"emoji\"\ndrop = 2.0", "drop"),
             ("sizes = 8", "", "sizes"),
+            ("[vocab]", "side = 0\n[vocab]", "side"),
         ] {
             let config: Result<MixedConfig, _> = toml::from_str(&CONFIG.replace(good, bad));
             let error = match config {

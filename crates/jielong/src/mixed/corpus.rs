@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
-use jielong_core::{Segment, Token, Vocab};
+use jielong_core::{Segment, Token};
 use jielong_llama::train::{Pair, Row, Rows};
 use jielong_nn::train::{Random, TaskError};
 use jielong_text::Tokenizer;
 
-use super::{Codecs, Entry, Example, File, MixedConfig, Part, Sequences, TaskConfig, encode_all};
+use super::{Entry, Example, File, Media, MixedConfig, Part, Sequences, TaskConfig};
 use crate::data::Split;
 use crate::sources::SourceOptions;
 
@@ -22,7 +22,7 @@ const TRIES: usize = 8;
 #[derive(Debug)]
 pub struct Material<'a> {
     config: &'a MixedConfig,
-    vocab: &'a Vocab,
+    media: &'a Media,
     tasks: Vec<Rc<Coded>>,
 }
 
@@ -60,29 +60,25 @@ impl<'a> Material<'a> {
     /// Data that is not there; files that cannot be coded; an interruption, after which what was done is kept.
     pub fn gather(
         config: &'a MixedConfig,
-        vocab: &'a Vocab,
-        codecs: &Codecs,
+        media: &'a Media,
         sources: &SourceOptions,
         tell: &mut dyn FnMut(&str, usize, usize) -> bool,
     ) -> Result<Self> {
         let mut known: HashMap<(&str, Option<usize>), Rc<Coded>> = HashMap::new();
         let mut tasks = Vec::new();
         for task in &config.tasks {
-            let kind = media(task, vocab).with_context(|| format!("task `{}`", task.name))?;
+            let kind = task.media(&media.vocab).with_context(|| format!("task `{}`", task.name))?;
             let key = (task.data.as_str(), kind);
             let coded = match known.get(&key) {
                 Some(coded) => Rc::clone(coded),
                 None => {
-                    let file = kind.map_or(File::Record, |kind| codecs.file(kind));
+                    let file = kind.map_or(File::Record, |kind| media.file(kind));
                     let entries = Entry::all(&task.data, file, sources)?;
                     let mut segments = Vec::new();
                     if let Some(kind) = kind {
                         let files: Vec<PathBuf> = entries.iter().filter_map(|entry| entry.file.clone()).collect();
-                        let (codec, hash) = (codecs.of(vocab, kind)?, codecs.hash(kind)?);
                         let mut told = |done| tell(&task.data, done, files.len());
-                        let codes = encode_all(codec, &hash, &files, &sources.cache, &mut told)?;
-                        let segment = |codes| vocab.segment(kind, codes, codec.books());
-                        segments = codes.iter().map(segment).collect::<Result<_, _>>()?;
+                        segments = media.of_files(kind, &files, &sources.cache, &mut told)?;
                     }
                     Rc::new(Coded { entries, segments })
                 }
@@ -90,7 +86,7 @@ impl<'a> Material<'a> {
             known.insert(key, Rc::clone(&coded));
             tasks.push(coded);
         }
-        Ok(Self { config, vocab, tasks })
+        Ok(Self { config, media, tasks })
     }
 
     /// All texts that may be learned from: what a tokenizer learns from.
@@ -99,10 +95,9 @@ impl<'a> Material<'a> {
     /// A part that names a field which entries do not have.
     pub fn texts(&self) -> Result<Vec<String>> {
         let mut texts = Vec::new();
+        let kind = &self.media.vocab.kinds()[0];
         for (task, coded) in self.config.tasks.iter().zip(&self.tasks) {
-            for part in
-                task.parts().filter(|part| self.vocab.kinds()[0].text && part.kind == self.vocab.kinds()[0].name)
-            {
+            for part in task.parts().filter(|part| kind.text && part.kind == kind.name) {
                 for entry in coded.entries.iter().filter(|entry| entry.split == Split::Train) {
                     texts.push(part.fill(|name| entry.fields.get(name).map(String::as_str))?);
                 }
@@ -116,7 +111,7 @@ impl<'a> Material<'a> {
     /// # Errors
     /// A part that names a field which entries do not have; a task without examples.
     pub fn corpus(&self, tokenizer: &Tokenizer, length: usize, scored: usize) -> Result<Corpus> {
-        let sequences = Sequences { vocab: self.vocab, tokenizer };
+        let sequences = Sequences { vocab: &self.media.vocab, tokenizer };
         let (mut tasks, mut held_out, mut reach) = (Vec::new(), Vec::new(), Vec::new());
         for (task, coded) in self.config.tasks.iter().zip(&self.tasks) {
             let about = || format!("task `{}`", task.name);
@@ -144,23 +139,8 @@ impl<'a> Material<'a> {
             let (first, last) = (kind.books.first(), kind.books.last());
             first.zip(last).map(|(first, last)| (kind.name.clone(), first.start..last.end))
         };
-        Ok(Corpus { tasks, reach, held_out, kinds: self.vocab.kinds().iter().filter_map(span).collect() })
+        Ok(Corpus { tasks, reach, held_out, kinds: self.media.vocab.kinds().iter().filter_map(span).collect() })
     }
-}
-
-/// The kind of a task's media, if it has any.
-pub(super) fn media(task: &TaskConfig, vocab: &Vocab) -> Result<Option<usize>> {
-    let mut found = None;
-    for part in task.parts() {
-        let at = vocab.kind(&part.kind)?;
-        let kind = &vocab.kinds()[at];
-        if kind.text || !kind.symbols.is_empty() {
-            continue;
-        }
-        ensure!(found.is_none_or(|other| other == at), "an entry has one file: media of one kind, not of two");
-        found = Some(at);
-    }
-    Ok(found)
 }
 
 impl Coded {
@@ -212,9 +192,8 @@ impl Corpus {
     pub fn pairs(&self) -> [Vec<Pair>; 2] {
         let pair = |example: &Example| {
             let row = |answer: &[Token]| {
-                let (tokens, prompt) = (example.prompt.tokens.iter().chain(answer), example.prompt.tokens.len());
                 let mut row = Row::default();
-                push(&mut row, &tokens.map(|token| token.0).collect::<Vec<u32>>(), prompt);
+                push(&mut row, &[&example.prompt.tokens, answer].concat(), example.prompt.tokens.len());
                 row
             };
             Some(Pair { chosen: row(&example.answer), rejected: row(example.rejected.as_ref()?) })
@@ -233,7 +212,7 @@ impl Corpus {
     }
 
     /// An example by the weights of the tasks, with or without its texts.
-    fn draw(&self, random: &mut Random) -> (Vec<u32>, usize) {
+    fn draw(&self, random: &mut Random) -> (Vec<Token>, usize) {
         let at = random.between(0.0, self.reach.last().copied().unwrap_or(0.0));
         let task = self.reach.iter().position(|reach| at < *reach).unwrap_or(0);
         let Examples { learned, drop, .. } = &self.tasks[task];
@@ -242,14 +221,15 @@ impl Corpus {
         let mut tokens = if dropped { example.prompt.without_texts() } else { example.prompt.tokens.clone() };
         let prompt = tokens.len();
         tokens.extend(&example.answer);
-        (tokens.into_iter().map(|token| token.0).collect(), prompt)
+        (tokens, prompt)
     }
 }
 
 /// Adds a sequence of which what follows the prompt counts.
-fn push(row: &mut Row, tokens: &[u32], prompt: usize) {
+fn push(row: &mut Row, tokens: &[Token], prompt: usize) {
+    let ids: Vec<u32> = tokens.iter().map(|token| token.0).collect();
     let weights: Vec<f32> = (0..tokens.len()).map(|at| if at < prompt { 0.0 } else { 1.0 }).collect();
-    row.push(tokens, &weights);
+    row.push(&ids, &weights);
 }
 
 impl Rows for Corpus {
@@ -277,9 +257,8 @@ impl Rows for Corpus {
             if rows.last().is_none_or(|row| row.tokens.len() + example.len() > length) {
                 rows.push(Row::default());
             }
-            let tokens: Vec<u32> = example.prompt.tokens.iter().chain(&example.answer).map(|token| token.0).collect();
             if let Some(row) = rows.last_mut() {
-                push(row, &tokens, example.prompt.tokens.len());
+                push(row, &example.tokens(), example.prompt.tokens.len());
             }
         }
         rows

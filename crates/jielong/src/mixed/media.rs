@@ -5,124 +5,198 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use jielong_audio::codec::FrameCodec;
 use jielong_audio::sound::{self, Sound};
-use jielong_core::{Codec, Codes, Segment, Vocab};
+use jielong_core::{Codec, Codes, Kind, Segment, Vocab};
 use jielong_image::picture::{Picture, Reading};
+use jielong_image::train::whole;
 use jielong_image::vq::VqCodec;
 use jielong_nn::device::Device;
 use sha2::{Digest, Sha256};
 
-use super::File;
+use super::{File, MixedConfig};
 use crate::codecs;
+
+/// A vocabulary with the codecs of its kinds.
+#[derive(Debug)]
+pub struct Media {
+    /// The ids.
+    pub vocab: Vocab,
+    side: usize,
+    /// Kind by kind.
+    codecs: Vec<Option<Opened>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    codec: MediaCodec,
+    /// Its config and its weights.
+    files: [PathBuf; 2],
+}
 
 /// The codec of a kind.
 #[derive(Debug)]
-pub enum MediaCodec {
+enum MediaCodec {
     /// Of pictures: the kinds with a grid.
     Picture(Box<VqCodec>),
     /// Of recordings.
     Sound(Box<FrameCodec>),
 }
 
-/// The codecs of a vocabulary, kind by kind.
-#[derive(Debug)]
-pub struct Codecs(Vec<Option<(MediaCodec, PathBuf)>>);
-
 impl MediaCodec {
-    /// Sizes of its books.
-    pub fn books(&self) -> &[u32] {
+    fn books(&self) -> &[u32] {
         match self {
             Self::Picture(codec) => codec.books(),
             Self::Sound(codec) => codec.books(),
         }
     }
-
-    /// Codes of a file.
-    ///
-    /// # Errors
-    /// The file cannot be read, or the codec does not take it.
-    pub fn encode_file(&self, path: &Path) -> Result<Codes> {
-        let codes = match self {
-            Self::Picture(codec) => codec.encode(&Picture::open(path, &Reading::default())?),
-            Self::Sound(codec) => {
-                let rate = Some(codec.config().sample_rate);
-                codec.encode(&Sound::open(path, &sound::Reading { rate, ..sound::Reading::default() })?)
-            }
-        };
-        codes.with_context(|| path.display().to_string())
-    }
 }
 
-impl Codecs {
-    /// Opens the codec of each kind that has one.
+impl Media {
+    /// The vocabulary of a config, and the codec of each kind that has one.
     ///
     /// # Errors
-    /// A codec that is not there, or whose books are not the kind's.
-    pub fn open(vocab: &Vocab, device: &Device) -> Result<Self> {
-        let open = |(at, kind): (usize, &jielong_core::Kind)| -> Result<Option<(MediaCodec, PathBuf)>> {
+    /// As [`MixedConfig::check`]; a codec that is not there, or whose books are not the kind's.
+    pub fn open(config: &MixedConfig, device: &Device) -> Result<Self> {
+        let vocab = config.check()?;
+        let open = |(at, kind): (usize, &Kind)| -> Result<Option<Opened>> {
             let Some(name) = &kind.codec else { return Ok(None) };
-            let folder = codecs::folder(Path::new(name), codecs::CONFIG)?;
-            let [config, weights] = ["config.toml", "model.safetensors"].map(|file| folder.join(file));
+            let files = codecs::files(&codecs::folder(Path::new(name), codecs::CONFIG)?);
+            let [config, weights] = &files;
             let codec = match kind.grid {
-                true => MediaCodec::Picture(Box::new(VqCodec::open(&config, &weights, device)?)),
-                false => MediaCodec::Sound(Box::new(FrameCodec::open(&config, &weights, device)?)),
+                true => MediaCodec::Picture(Box::new(VqCodec::open(config, weights, device)?)),
+                false => MediaCodec::Sound(Box::new(FrameCodec::open(config, weights, device)?)),
             };
             let none = Codes { size: vec![0], grid: vec![0], books: codec.books().len(), values: Vec::new() };
             vocab.segment(at, &none, codec.books()).with_context(|| format!("codec `{name}`"))?;
-            Ok(Some((codec, folder)))
+            Ok(Some(Opened { codec, files }))
         };
-        vocab.kinds().iter().enumerate().map(open).collect::<Result<_>>().map(Self)
+        let codecs = vocab.kinds().iter().enumerate().map(open).collect::<Result<_>>()?;
+        Ok(Self { vocab, side: config.side, codecs })
     }
 
-    /// The codec of a kind.
-    ///
-    /// # Errors
-    /// It has none.
-    pub fn of(&self, vocab: &Vocab, kind: usize) -> Result<&MediaCodec> {
-        let found = self.0.get(kind).and_then(Option::as_ref);
-        let name = || vocab.kinds().get(kind).map_or_else(|| kind.to_string(), |kind| kind.name.clone());
-        found.map(|(codec, _)| codec).with_context(|| format!("the kind `{}` has no codec", name()))
+    /// Pixels of the side of pictures.
+    pub fn side(&self) -> usize {
+        self.side
     }
 
     /// What is read for a kind.
     pub fn file(&self, kind: usize) -> File {
-        match self.0.get(kind).and_then(Option::as_ref) {
-            Some((MediaCodec::Picture(_), _)) => File::Picture,
-            Some((MediaCodec::Sound(_), _)) => File::Sound,
+        match self.codecs.get(kind).and_then(Option::as_ref).map(|opened| &opened.codec) {
+            Some(MediaCodec::Picture(_)) => File::Picture,
+            Some(MediaCodec::Sound(_)) => File::Sound,
             None => File::Record,
         }
     }
 
-    /// Hash of the files of a kind's codec.
+    /// The first kind of pictures, of sounds or of text.
     ///
     /// # Errors
-    /// They cannot be read.
-    pub fn hash(&self, kind: usize) -> Result<Sha256> {
-        let Some((_, folder)) = self.0.get(kind).and_then(Option::as_ref) else { bail!("no codec") };
-        ["config.toml", "model.safetensors"].iter().try_fold(Sha256::new(), |hash, file| {
-            let path = folder.join(file);
-            let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-            Ok(hash.chain_update(bytes))
-        })
+    /// There is none.
+    pub fn kind_of(&self, file: File) -> Result<usize> {
+        let found = (0..self.vocab.kinds().len()).find(|&kind| self.file(kind) == file);
+        found.with_context(|| format!("this model knows no {}", file.name()))
+    }
+
+    /// Rows and columns of codes of a picture; none of another kind.
+    pub fn grid(&self, kind: usize) -> Vec<usize> {
+        self.pictures(kind).map_or(Vec::new(), |codec| vec![self.side.div_ceil(codec.patch()); 2])
+    }
+
+    /// Tokens of a second of sound.
+    ///
+    /// # Errors
+    /// The kind has no codec of sounds.
+    pub fn codes_per_second(&self, kind: usize) -> Result<f64> {
+        let config = self.sounds(kind)?.config();
+        let frames = f64::from(config.sample_rate) / config.hop as f64;
+        Ok(frames * self.vocab.kinds()[kind].frame() as f64)
+    }
+
+    /// A file as a segment: a picture as a square of [`Media::side`], a recording at the rate of the codec.
+    ///
+    /// # Errors
+    /// The kind has no codec; the file cannot be read or coded.
+    pub fn of_file(&self, kind: usize, path: &Path) -> Result<Segment> {
+        let opened = self.opened(kind)?;
+        let codes = match &opened.codec {
+            MediaCodec::Picture(codec) => {
+                let picture = whole(&Picture::open(path, &Reading::default())?, self.side);
+                codec.encode(&picture.with_context(|| path.display().to_string())?)
+            }
+            MediaCodec::Sound(codec) => {
+                let rate = Some(codec.config().sample_rate);
+                let sound = Sound::open(path, &sound::Reading { rate, ..sound::Reading::default() })?;
+                ensure!(!sound.samples.is_empty(), "{}: a recording without samples", path.display());
+                codec.encode(&sound)
+            }
+        };
+        let codes = codes.with_context(|| path.display().to_string())?;
+        Ok(self.vocab.segment(kind, &codes, opened.codec.books())?)
+    }
+
+    /// A picture as a segment, in its own size.
+    ///
+    /// # Errors
+    /// The kind has no codec of pictures; the codec does not take it.
+    pub fn of_picture(&self, kind: usize, picture: &Picture) -> Result<Segment> {
+        let codec = self.pictures(kind)?;
+        Ok(self.vocab.segment(kind, &codec.encode(picture)?, codec.books())?)
     }
 
     /// The picture of a segment: whole patches.
     ///
     /// # Errors
     /// The kind has no codec of pictures; codes of another one.
-    pub fn picture(&self, vocab: &Vocab, segment: &Segment) -> Result<Picture> {
-        let MediaCodec::Picture(codec) = self.of(vocab, segment.kind)? else { bail!("this kind is no picture") };
+    pub fn picture(&self, segment: &Segment) -> Result<Picture> {
+        let codec = self.pictures(segment.kind)?;
         let size = segment.grid.iter().map(|places| places * codec.patch()).collect();
-        Ok(codec.decode(&vocab.codes(segment, codec.books(), size)?)?)
+        Ok(codec.decode(&self.vocab.codes(segment, codec.books(), size)?)?)
     }
 
     /// The sound of a segment: whole frames.
     ///
     /// # Errors
     /// The kind has no codec of sounds; codes of another one; none at all.
-    pub fn sound(&self, vocab: &Vocab, segment: &Segment) -> Result<Sound> {
-        let MediaCodec::Sound(codec) = self.of(vocab, segment.kind)? else { bail!("this kind is no sound") };
+    pub fn sound(&self, segment: &Segment) -> Result<Sound> {
+        let codec = self.sounds(segment.kind)?;
         ensure!(!segment.values.is_empty(), "the sound has no frame");
         let size = segment.grid.iter().map(|frames| frames * codec.config().hop).collect();
-        Ok(codec.decode(&vocab.codes(segment, codec.books(), size)?)?)
+        Ok(codec.decode(&self.vocab.codes(segment, codec.books(), size)?)?)
+    }
+
+    /// The codes of a place where nothing was said: of a picture those of white, else the first.
+    ///
+    /// # Errors
+    /// The codec fails.
+    pub fn blank(&self, kind: usize) -> Result<Vec<u32>> {
+        let frame = self.vocab.kinds()[kind].frame();
+        let Ok(codec) = self.pictures(kind) else { return Ok(vec![0; frame]) };
+        let white = Picture::filled(codec.patch(), codec.patch(), [255; 3]).context("a patch of no size")?;
+        Ok(codec.encode(&white)?.values)
+    }
+
+    /// Hash of all that the codes of a kind's files depend on besides the files.
+    pub(super) fn hash(&self, kind: usize) -> Result<Sha256> {
+        let opened = self.opened(kind)?;
+        let hash = Sha256::new().chain_update((self.side as u64).to_le_bytes());
+        opened.files.iter().try_fold(hash, |hash, path| {
+            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+            Ok(hash.chain_update(bytes))
+        })
+    }
+
+    fn opened(&self, kind: usize) -> Result<&Opened> {
+        let found = self.codecs.get(kind).and_then(Option::as_ref);
+        let name = || self.vocab.kinds().get(kind).map_or_else(|| kind.to_string(), |kind| kind.name.clone());
+        found.with_context(|| format!("the kind `{}` has no codec", name()))
+    }
+
+    fn pictures(&self, kind: usize) -> Result<&VqCodec> {
+        let MediaCodec::Picture(codec) = &self.opened(kind)?.codec else { bail!("this kind is no picture") };
+        Ok(codec)
+    }
+
+    fn sounds(&self, kind: usize) -> Result<&FrameCodec> {
+        let MediaCodec::Sound(codec) = &self.opened(kind)?.codec else { bail!("this kind is no sound") };
+        Ok(codec)
     }
 }

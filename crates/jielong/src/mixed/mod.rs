@@ -4,7 +4,7 @@
 //! configs/vocab/*.toml   kinds of tokens and their ids             ─┐
 //! configs/train/*.toml   tasks: "a drawing in this style from that" ─┤→ MixedConfig
 //! data sets              drawings, recordings, records of text → Entry → parts of a task → tokens (Sequences)
-//! codecs                 media ↔ codes, made once and kept (codes)
+//! Media                  the vocabulary and its codecs: pictures and sounds ↔ segments, those of data sets made once and kept
 //! Corpus                 sequences packed into rows, for training
 //! a folder               config.json, model.safetensors, tokenizer.json: a plain Llama for anyone; mixed.toml: the rest
 //! ```
@@ -22,11 +22,10 @@ mod ngram;
 mod sequence;
 mod training;
 
-pub use codes::encode_all;
 pub use config::{MixedConfig, Part, SamplingConfig, TaskConfig};
 pub use corpus::{Corpus, Material};
 pub use entries::{Entry, File};
-pub use media::{Codecs, MediaCodec};
+pub use media::Media;
 pub use model::{Answer, Ask, Mixed};
 pub use ngram::Ngram;
 pub use sequence::{Example, Prompt, Sequences};

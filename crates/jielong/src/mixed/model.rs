@@ -1,39 +1,31 @@
 //! A mixed model ready to use: what is asked of it becomes a prompt, and what it continues an answer.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail, ensure};
-use jielong_audio::codec::FrameCodec;
-use jielong_audio::sound::Sound;
 use jielong_core::{
-    Codec, Event, Guided, Machine, Model, Request, Sampler, SamplerConfig, Segment, StopReason, Token, Vocab, generate,
+    Event, Guided, Machine, Model, Request, Sampler, SamplerConfig, Segment, StopReason, Token, generate,
 };
-use jielong_image::picture::Picture;
-use jielong_nn::device::DeviceChoice;
 
-use super::corpus::media;
-use super::{Codecs, File, MediaCodec, MixedConfig, Part, Prompt, Sequences, TaskConfig};
-use crate::codecs;
+use super::{File, Media, MixedConfig, Part, Prompt, Sequences, TaskConfig};
 use crate::pipeline::{Pipeline, Settings};
-use crate::sources::{LocalModel, ModelKind};
+use crate::sources::LocalModel;
 
-/// A transformer, its vocabulary, its tasks and its codecs.
+/// A transformer, its tasks, its vocabulary with the codecs.
 pub struct Mixed {
     /// The transformer and its tokenizer.
     pub pipeline: Pipeline,
-    /// Its vocabulary and tasks.
+    /// What it can be asked.
     pub config: MixedConfig,
-    /// The ids.
-    pub vocab: Vocab,
-    codecs: Codecs,
+    /// The ids, and what they stand for.
+    pub media: Media,
 }
 
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
     /// What is given.
-    pub prompt: &'a Prompt,
+    pub prompt: Prompt,
     /// The kind of the answer.
     pub kind: usize,
     /// Its grid, if it is known: rows and columns of a picture.
@@ -53,7 +45,7 @@ pub struct Ask<'a> {
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The segment, whole: where it was cut off, the rest is code 0.
+    /// The segment, whole: where it was cut off, the rest is [`Media::blank`].
     pub segment: Segment,
     /// New tokens.
     pub generated: usize,
@@ -66,37 +58,19 @@ pub struct Answer {
 }
 
 impl Mixed {
-    /// Opens a model by its folder, or by its name if it comes with the program.
+    /// Opens a model.
     ///
     /// # Errors
-    /// There is none; it has no `mixed.toml`, or what is in it does not fit the weights or the codecs.
-    pub fn open(name: &Path, settings: &Settings) -> Result<Self> {
-        let folder = codecs::folder(name, MixedConfig::FILE)?;
-        let config = MixedConfig::open(&folder)?.with_context(|| folder.display().to_string())?;
-        let vocab = config.check()?;
-        let local = LocalModel {
-            name: name.display().to_string(),
-            path: folder,
-            kind: ModelKind::Folder,
-            origin: "folder".into(),
-            license: None,
-        };
-        let device = settings.device.open()?.0;
-        let codecs = Codecs::open(&vocab, &device)?;
-        let pipeline = Pipeline::open(&local, settings)?;
-        ensure!(
-            pipeline.model.vocab_size() == vocab.size(),
-            "{}: the vocabulary has {} tokens, the weights have {}",
-            local.path.join(MixedConfig::FILE).display(),
-            vocab.size(),
-            pipeline.model.vocab_size()
-        );
-        Ok(Self { pipeline, config, vocab, codecs })
-    }
-
-    /// What computes.
-    pub fn device(&self) -> DeviceChoice {
-        self.pipeline.device
+    /// It has no `mixed.toml`, or what is in it does not fit the weights or the codecs.
+    pub fn open(model: &LocalModel, settings: &Settings) -> Result<Self> {
+        let path = model.path.join(MixedConfig::FILE);
+        let config = MixedConfig::open(&model.path)?
+            .with_context(|| format!("{} knows one kind of tokens: there is no {}", model.name, path.display()))?;
+        let media = Media::open(&config, &settings.device.open()?.0).with_context(|| path.display().to_string())?;
+        let pipeline = Pipeline::open(model, settings)?;
+        let (known, stored) = (media.vocab.size(), pipeline.model.vocab_size());
+        ensure!(known == stored, "{}: the vocabulary has {known} tokens, the weights have {stored}", path.display());
+        Ok(Self { pipeline, config, media })
     }
 
     /// Texts and segments as tokens.
@@ -104,128 +78,48 @@ impl Mixed {
     /// # Errors
     /// The folder has no tokenizer.
     pub fn sequences(&self) -> Result<Sequences<'_>> {
-        Ok(Sequences { vocab: &self.vocab, tokenizer: self.pipeline.tokenizer()? })
+        Ok(Sequences { vocab: &self.media.vocab, tokenizer: self.pipeline.tokenizer()? })
     }
 
-    /// The first kind with a codec of pictures, or of sounds.
+    /// What follows these segments, as the model itself has it: a picture of the usual size, or as much of another kind as the
+    /// context holds.
     ///
     /// # Errors
-    /// There is none.
-    pub fn kind_of(&self, media: File) -> Result<usize> {
-        let found = (0..self.vocab.kinds().len()).find(|&kind| self.codecs.file(kind) == media);
-        found.with_context(|| format!("this model knows no {}", media.name()))
+    /// Codes that a kind does not have.
+    pub fn ask(&self, segments: &[Segment], kind: usize) -> Result<Ask<'static>> {
+        let prompt = self.sequences()?.prompt(segments)?;
+        let grid = self.media.grid(kind);
+        let max_new_tokens = match grid.iter().product::<usize>() * self.media.vocab.kinds()[kind].frame() {
+            codes if !grid.is_empty() => codes + 1,
+            _ => self.pipeline.model.context().saturating_sub(prompt.tokens.len()),
+        };
+        let (sampling, begun) = (SamplerConfig::default(), Vec::new());
+        Ok(Ask { prompt, kind, grid, begun, guidance: 1.0, max_new_tokens, sampling, cancel: None })
     }
 
-    /// The kind of the pictures or sounds of a task, if it has any.
-    ///
-    /// # Errors
-    /// It has two.
-    pub fn media_of(&self, task: &TaskConfig) -> Result<Option<usize>> {
-        media(task, &self.vocab)
-    }
-
-    /// A file as a segment; a picture keeps its size.
-    ///
-    /// # Errors
-    /// The kind has no codec; the file cannot be read or coded.
-    pub fn of_file(&self, kind: usize, path: &Path) -> Result<Segment> {
-        let codec = self.codecs.of(&self.vocab, kind)?;
-        Ok(self.vocab.segment(kind, &codec.encode_file(path)?, codec.books())?)
-    }
-
-    /// A picture as a segment.
-    ///
-    /// # Errors
-    /// The kind has no codec of pictures; the codec does not take it.
-    pub fn of_picture(&self, kind: usize, picture: &Picture) -> Result<Segment> {
-        let codec = self.codecs.of(&self.vocab, kind)?;
-        let MediaCodec::Picture(pictures) = codec else { bail!("this kind is no picture") };
-        Ok(self.vocab.segment(kind, &pictures.encode(picture)?, codec.books())?)
-    }
-
-    /// A recording as a segment.
-    ///
-    /// # Errors
-    /// The kind has no codec of sounds; the codec does not take it.
-    pub fn of_sound(&self, kind: usize, sound: &Sound) -> Result<Segment> {
-        let codec = self.sound_codec(kind)?;
-        Ok(self.vocab.segment(kind, &codec.encode(sound)?, codec.books())?)
-    }
-
-    /// Rows and columns of codes of a square picture with sides of so many pixels.
-    ///
-    /// # Errors
-    /// The kind has no codec of pictures.
-    pub fn picture_grid(&self, kind: usize, side: usize) -> Result<Vec<usize>> {
-        let MediaCodec::Picture(codec) = self.codecs.of(&self.vocab, kind)? else { bail!("this kind is no picture") };
-        Ok(vec![side.div_ceil(codec.patch()); 2])
-    }
-
-    /// Samples a second of the sounds.
-    ///
-    /// # Errors
-    /// It knows none.
-    pub fn sound_rate(&self) -> Result<u32> {
-        Ok(self.sound_codec(self.kind_of(File::Sound)?)?.config().sample_rate)
-    }
-
-    /// Tokens of a second of sound.
-    ///
-    /// # Errors
-    /// The kind has no codec of sounds.
-    pub fn codes_per_second(&self, kind: usize) -> Result<f64> {
-        let config = self.sound_codec(kind)?.config();
-        let frames = f64::from(config.sample_rate) / config.hop as f64;
-        Ok(frames * self.vocab.kinds()[kind].frame() as f64)
-    }
-
-    fn sound_codec(&self, kind: usize) -> Result<&FrameCodec> {
-        let MediaCodec::Sound(codec) = self.codecs.of(&self.vocab, kind)? else { bail!("this kind is no sound") };
-        Ok(codec)
-    }
-
-    /// The codecs.
-    pub fn codecs(&self) -> &Codecs {
-        &self.codecs
-    }
-
-    /// The picture of a segment.
-    ///
-    /// # Errors
-    /// As [`Codecs::picture`].
-    pub fn picture(&self, segment: &Segment) -> Result<Picture> {
-        self.codecs.picture(&self.vocab, segment)
-    }
-
-    /// The sound of a segment.
-    ///
-    /// # Errors
-    /// As [`Codecs::sound`].
-    pub fn sound(&self, segment: &Segment) -> Result<Sound> {
-        self.codecs.sound(&self.vocab, segment)
-    }
-
-    /// The prompt of a task, its texts filled by fields and its media by what is given, and the kind of its answer.
+    /// A task as a question: its texts filled by fields and its media by what is given.
     ///
     /// # Errors
     /// A field or media that is missing.
-    pub fn prompt<'f>(
+    pub fn ask_task<'f>(
         &self,
         task: &TaskConfig,
         field: impl Fn(&str) -> Option<&'f str>,
-        media: Option<&Segment>,
-    ) -> Result<(Prompt, usize)> {
+        given: Option<&Segment>,
+    ) -> Result<Ask<'static>> {
         let sequences = self.sequences()?;
         let segment = |part: &Part| {
-            let kind = self.vocab.kind(&part.kind)?;
-            match media {
-                Some(media) if media.kind == kind => Ok(media.clone()),
-                _ if self.codecs.file(kind) != File::Record => bail!("{}: {} is needed", task.name, part.kind),
+            let kind = self.media.vocab.kind(&part.kind)?;
+            match given {
+                Some(given) if given.kind == kind => Ok(given.clone()),
+                _ if self.media.file(kind) != File::Record => bail!("{}: {} is needed", task.name, part.kind),
                 _ => sequences.text(kind, &part.fill(&field)?),
             }
         };
         let segments: Vec<Segment> = task.prompt.iter().map(segment).collect::<Result<_>>()?;
-        Ok((sequences.prompt(&segments)?, self.vocab.kind(&task.answer.kind)?))
+        let ask = self.ask(&segments, self.media.vocab.kind(&task.answer.kind)?)?;
+        let guidance = task.sampling.guidance.unwrap_or(1.0);
+        Ok(Ask { guidance, sampling: task.sampling.sampler(), ..ask })
     }
 
     /// −ln p of each token of a sequence after the first `given`, among those that may come next, and how many those are.
@@ -235,7 +129,7 @@ impl Mixed {
     pub fn losses(&self, tokens: &[Token], given: usize) -> Result<Vec<(f64, usize)>> {
         let model = &self.pipeline.model;
         let given = given.max(1);
-        let mut machine = Machine::after(&self.vocab, &tokens[..given.min(tokens.len())])?;
+        let mut machine = Machine::after(&self.media.vocab, &tokens[..given.min(tokens.len())])?;
         let mut state = model.new_state()?;
         let mut losses = Vec::new();
         for at in given..tokens.len() {
@@ -256,7 +150,7 @@ impl Mixed {
     /// # Errors
     /// A prompt that does not fit the context; codes that the kind does not have.
     pub fn answer(&self, ask: &Ask, tell: &mut dyn FnMut(usize)) -> Result<Answer> {
-        let vocab = &self.vocab;
+        let vocab = &self.media.vocab;
         let kind = &vocab.kinds()[ask.kind];
         let mut opening = vocab.opening(ask.kind, &ask.grid)?;
         for (at, &code) in ask.begun.iter().enumerate() {
@@ -286,7 +180,8 @@ impl Mixed {
         let tokens: Vec<Token> = opening.iter().chain(&new).copied().collect();
         let segment = vocab.split(&tokens).into_iter().next();
         let segment = segment.unwrap_or_else(|| Segment::open(ask.kind, kind.frame(), Vec::new()));
-        let segment = segment.filled(&vec![0; kind.frame()]);
+        let whole = segment.grid.iter().product::<usize>() * kind.frame();
+        let segment = if segment.values.len() < whole { segment.filled(&self.media.blank(ask.kind)?) } else { segment };
         let logprob = logprob / new.len().max(1) as f64;
         Ok(Answer { segment, generated: new.len(), stop, logprob, seed: sampler.seed() })
     }

@@ -43,6 +43,11 @@ impl Prompt {
 }
 
 impl Example {
+    /// What is given and what is asked for.
+    pub fn tokens(&self) -> Vec<Token> {
+        [&*self.prompt.tokens, &self.answer].concat()
+    }
+
     /// How many tokens it has, with the longer answer.
     pub fn len(&self) -> usize {
         self.prompt.tokens.len() + self.answer.len().max(self.rejected.as_ref().map_or(0, Vec::len))

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use jielong_core::VocabConfig;
+use anyhow::{Context, Result, ensure};
 use jielong_llama::train::ModelConfig;
 use jielong_nn::train::{AdamWConfig, Plan};
 use serde::{Deserialize, Serialize};
 
+use super::config::side;
 use super::{MixedConfig, TaskConfig};
+use crate::toml_file;
 
 /// A run of training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct TrainingConfig {
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     #[serde(default = "auto")]
     pub device: String,
+    /// Pixels of the side of pictures, which are square.
+    #[serde(default = "side")]
+    pub side: usize,
     /// Tokens of a row, at most; examples are packed into it.
     pub length: usize,
     /// How much of the mean weights stays in a step; 0: no mean, the last weights are the result.
@@ -74,16 +78,28 @@ impl TrainingConfig {
     /// Reads a config.
     ///
     /// # Errors
-    /// The file and what is wrong in it.
+    /// The file and what is wrong in it, by field.
     pub fn open(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let mut config: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let mut config: Self = toml_file::read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.vocab = folder.join(&config.vocab);
         if let ModelConfig::Base(base) = &mut config.model {
             *base = folder.join(&base);
         }
+        config.check().with_context(|| path.display().to_string())?;
         Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let Some(PreferenceConfig { beta }) = self.preference else { return Ok(()) };
+        ensure!(beta > 0.0, "preference.beta = {beta}: a number above 0 is expected");
+        for (at, task) in self.tasks.iter().enumerate() {
+            let named = || format!("task[{at}] `{}`", task.name);
+            ensure!(task.rejected.is_some(), "{}: preference tuning needs a `rejected` answer", named());
+            ensure!(task.drop == 0.0, "{}: `drop` has no use in preference tuning", named());
+            ensure!(task.weight == 1.0, "{}: `weight` has no use in preference tuning: all pairs are learned", named());
+        }
+        Ok(())
     }
 
     /// What the model will be.
@@ -91,9 +107,6 @@ impl TrainingConfig {
     /// # Errors
     /// The config of the vocabulary cannot be read.
     pub fn mixed(&self) -> Result<MixedConfig> {
-        let path = &self.vocab;
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let vocab: VocabConfig = toml::from_str(&text).with_context(|| path.display().to_string())?;
-        Ok(MixedConfig { vocab, tasks: self.tasks.clone() })
+        Ok(MixedConfig { side: self.side, vocab: toml_file::read(&self.vocab)?, tasks: self.tasks.clone() })
     }
 }

@@ -1,10 +1,12 @@
 //! What there is: the aliases, and what else lies in the caches.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::aliases::{Hub, Source};
 use super::name::{cached, resolve};
 use super::{SourceOptions, cache, hub};
+use crate::codecs;
+use crate::mixed::MixedConfig;
 
 /// One line of the list.
 #[derive(Clone, Debug)]
@@ -19,13 +21,21 @@ pub struct Listed {
     pub cached: Option<PathBuf>,
     /// The size on this machine, or of the download, when known.
     pub bytes: Option<u64>,
-    /// `hub`, `package`, `folder` or `file`: where it came from, or would come from first; empty if the name leads nowhere.
+    /// `program`, `hub`, `package`, `folder` or `file`: where it came from, or would come from first; empty if the name leads nowhere.
     pub origin: String,
 }
 
-/// The built-in aliases, then the user's, then the other models in the hub's cache.
+/// The built-in aliases, what comes with the program, then the user's aliases, then the other models in the hub's cache.
 #[must_use]
 pub fn list(options: &SourceOptions) -> Vec<Listed> {
+    let shipped = |(name, path): (String, PathBuf)| Listed {
+        name,
+        description: format!("comes with jielong{}", kinds(&path)),
+        license: cache::readme_license(&path),
+        bytes: cache::size(&path).ok(),
+        cached: Some(path),
+        origin: "program".to_owned(),
+    };
     let mut listed = Vec::new();
     for entry in &options.catalog.entries {
         let found = entry.sources.iter().find_map(|source| Some((source, cached(&entry.name, source, options)?.0)));
@@ -43,6 +53,7 @@ pub fn list(options: &SourceOptions) -> Vec<Listed> {
             origin: source.map_or_else(String::new, |source| source.origin().to_owned()),
         });
     }
+    listed.extend(codecs::models().into_iter().map(shipped));
     listed.extend(options.aliases.iter().map(|(name, meant)| aliased(name, meant, options)));
     for (repo, path) in hub::repositories(options) {
         if !listed.iter().any(|known| known.cached.as_ref() == Some(&path)) {
@@ -57,6 +68,13 @@ pub fn list(options: &SourceOptions) -> Vec<Listed> {
         }
     }
     listed
+}
+
+/// The kinds of tokens of a model of several.
+fn kinds(folder: &Path) -> String {
+    let config = MixedConfig::open(folder).ok().flatten();
+    let names = |config: MixedConfig| config.vocab.kinds.into_iter().map(|kind| kind.name).collect::<Vec<_>>();
+    config.map_or_else(String::new, |config| format!(": {}", names(config).join(", ")))
 }
 
 fn aliased(name: &str, meant: &str, options: &SourceOptions) -> Listed {

@@ -26,7 +26,7 @@ pub trait Rows {
     /// How many items there are to learn from.
     fn items(&self) -> usize;
 
-    /// A row of at most `length` tokens that begins with this item; all chance is a function of `seed`.
+    /// Row `index` of a run, of at most `length` tokens; all chance is a function of `seed` and `index`.
     ///
     /// # Errors
     /// What the data says; the run ends.

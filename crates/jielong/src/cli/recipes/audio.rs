@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args as ClapArgs, Subcommand};
-use jielong::mixed::{File, Mixed};
-use jielong_audio::sound::{Reading, Sound};
+use jielong::mixed::{Ask, File, Mixed};
 use serde_json::json;
 
 use super::super::{Global, files, output};
-use super::{MixedArgs, Question, note_stop, report};
+use super::{MixedArgs, note_stop, report};
 
 /// Most tokens of what is written down.
 const WORDS: usize = 96;
@@ -62,8 +61,7 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<()> {
     match recipe {
         Recipe::GoOn { recording, seconds, heard } => {
             let mixed = heard.model.open(global)?;
-            let kind = mixed.kind_of(File::Sound)?;
-            let given = mixed.of_sound(kind, &recorded(recording, &mixed)?)?;
+            let given = mixed.media.of_file(mixed.media.kind_of(File::Sound)?, recording)?;
             heard.make(&mixed, ("go-on", &[]), given.values, *seconds, global)
         }
         Recipe::Say { text, voice, seconds, heard } => {
@@ -72,14 +70,6 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<()> {
         }
         Recipe::Write { recording, model } => write(recording, model, global),
     }
-}
-
-/// The recording of a file, at the rate that the model's codec takes.
-pub fn recorded(path: &Path, mixed: &Mixed) -> Result<Sound> {
-    let rate = Some(mixed.sound_rate()?);
-    let sound = Sound::open(path, &Reading { rate, ..Reading::default() })?;
-    ensure!(!sound.samples.is_empty(), "{}: a recording without samples", path.display());
-    Ok(sound)
 }
 
 impl Heard {
@@ -92,14 +82,13 @@ impl Heard {
         global: &Global,
     ) -> Result<()> {
         ensure!(seconds > 0.0 && seconds.is_finite(), "--seconds {seconds}: a number above 0 is expected");
-        let task = mixed.config.task(name)?;
         let field = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        let (prompt, kind) = mixed.prompt(task, field, None)?;
-        let codes = (seconds * mixed.codes_per_second(kind)?).ceil() as usize;
-        let question = Question { task, prompt, kind, grid: vec![], begun, max_new_tokens: codes + 1 };
-        let answers = self.model.answers(mixed, question, 1, global)?;
+        let ask = mixed.ask_task(mixed.config.task(name)?, field, None)?;
+        let codes = (seconds * mixed.media.codes_per_second(ask.kind)?).ceil() as usize;
+        let ask = Ask { begun, max_new_tokens: codes + 1, ..ask };
+        let answers = self.model.answers(mixed, ask, 1, global)?;
         let answer = answers.first().context("no answer")?;
-        let sound = mixed.sound(&answer.segment)?;
+        let sound = mixed.media.sound(&answer.segment)?;
         files::write(&self.out, &sound.to_wav()?)?;
         note_stop(&answers, global);
         if self.model.json {
@@ -117,11 +106,9 @@ impl Heard {
 
 fn write(path: &Path, model: &MixedArgs, global: &Global) -> Result<()> {
     let mixed = model.open(global)?;
-    let given = mixed.of_sound(mixed.kind_of(File::Sound)?, &recorded(path, &mixed)?)?;
-    let task = mixed.config.task("write")?;
-    let (prompt, kind) = mixed.prompt(task, |_| None, Some(&given))?;
-    let question = Question { task, prompt, kind, grid: vec![], begun: vec![], max_new_tokens: WORDS };
-    let answers = model.answers(&mixed, question, 1, global)?;
+    let given = mixed.media.of_file(mixed.media.kind_of(File::Sound)?, path)?;
+    let ask = mixed.ask_task(mixed.config.task("write")?, |_| None, Some(&given))?;
+    let answers = model.answers(&mixed, Ask { max_new_tokens: WORDS, ..ask }, 1, global)?;
     let answer = answers.first().context("no answer")?;
     let text = mixed.sequences()?.text_of(&answer.segment)?;
     let mut out = output::Output::new();

@@ -1,6 +1,6 @@
 //! `jielong generate --to KIND`: any mix of parts, continued by one of any kind.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
@@ -9,12 +9,10 @@ use jielong::mixed::{Ask, File, Mixed};
 use jielong_core::Segment;
 use serde_json::json;
 
-use super::super::image::open;
-use super::super::{Global, files, interrupt, output, progress};
-use super::{audio, note_stop, report};
-
-/// Pixels of the side of pictures.
-const SIDE: usize = 128;
+use super::super::model_args::ModelArgs;
+use super::super::sampling::SamplingArgs;
+use super::super::{Global, files, output};
+use super::{Guidance, answers, drawn, note_stop, open, report};
 
 /// Parts of a prompt, in the order in which they are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,52 +91,38 @@ pub struct MixArgs {
     /// Where it goes: a PNG or WAV file (text: default standard output)
     #[arg(short, long, value_name = "FILE", requires = "to")]
     out: Option<PathBuf>,
-    /// Follow the words more closely than the model does by itself (above 1); twice the work
-    #[arg(long, value_name = "G", requires = "to", default_value_t = 1.0)]
-    guidance: f32,
+    #[command(flatten)]
+    guidance: Guidance,
 }
 
 /// How it is drawn.
-pub struct Drawing {
+pub struct Drawing<'a> {
+    pub model: &'a ModelArgs,
+    pub sampling: &'a SamplingArgs,
     pub max_new_tokens: usize,
-    pub sampling: jielong_core::SamplerConfig,
     pub json: bool,
 }
 
 impl MixArgs {
     /// Continues the parts by one segment of the kind.
-    pub fn run(&self, to: &str, mixed: &Mixed, drawing: Drawing, global: &Global) -> Result<()> {
-        let kind = mixed.vocab.kind(to)?;
-        let media = mixed.codecs().file(kind);
-        if media != File::Record && self.out.is_none() {
+    pub fn run(&self, to: &str, drawing: &Drawing, global: &Global) -> Result<()> {
+        let mixed = &open(drawing.model, global)?;
+        let kind = mixed.media.vocab.kind(to)?;
+        let file = mixed.media.file(kind);
+        if file != File::Record && self.out.is_none() {
             bail!("--to {to} needs a file: -o FILE");
         }
         let segments: Vec<Segment> = self.parts.0.iter().map(|part| part.segment(mixed)).collect::<Result<_>>()?;
-        let prompt = mixed.sequences()?.prompt(&segments)?;
-        let bar = progress::counted(global, drawing.max_new_tokens, "tokens");
-        let ask = Ask {
-            prompt: &prompt,
-            kind,
-            grid: if media == File::Picture { mixed.picture_grid(kind, SIDE)? } else { Vec::new() },
-            begun: Vec::new(),
-            guidance: self.guidance,
-            max_new_tokens: drawing.max_new_tokens,
-            sampling: drawing.sampling,
-            cancel: Some(interrupt::flag()),
-        };
-        let answer = mixed.answer(&ask, &mut |done| {
-            if let Some(bar) = &bar {
-                bar.set_position(done as u64);
-            }
-        })?;
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
-        }
-        let mut object = report(mixed, &answer);
+        let ask = drawn(mixed, mixed.ask(&segments, kind)?, drawing.sampling, self.guidance)?;
+        // A picture is always whole.
+        let max_new_tokens = if file == File::Picture { ask.max_new_tokens } else { drawing.max_new_tokens };
+        let answers = answers(mixed, Ask { max_new_tokens, ..ask }, 1, global)?;
+        let answer = answers.first().context("no answer")?;
+        let mut object = report(mixed, answer);
         let mut out = output::Output::new();
-        match (media, &self.out) {
-            (File::Picture, Some(path)) => files::write(path, &mixed.picture(&answer.segment)?.to_png()?)?,
-            (File::Sound, Some(path)) => files::write(path, &mixed.sound(&answer.segment)?.to_wav()?)?,
+        match (file, &self.out) {
+            (File::Picture, Some(path)) => files::write(path, &mixed.media.picture(&answer.segment)?.to_png()?)?,
+            (File::Sound, Some(path)) => files::write(path, &mixed.media.sound(&answer.segment)?.to_wav()?)?,
             (_, path) => {
                 let text = mixed.sequences()?.text_of(&answer.segment)?;
                 match path {
@@ -149,7 +133,7 @@ impl MixArgs {
                 object["text"] = text.into();
             }
         }
-        note_stop(std::slice::from_ref(&answer), global);
+        note_stop(&answers, global);
         if drawing.json {
             object["out"] = json!(self.out);
             return out.json(&object);
@@ -164,14 +148,9 @@ impl MixArgs {
 impl Part {
     fn segment(&self, mixed: &Mixed) -> Result<Segment> {
         match self {
-            Self::Text(text) => mixed.sequences()?.text(mixed.kind_of(File::Record)?, text),
-            Self::Image(path) => picture(path, mixed),
-            Self::Audio(path) => mixed.of_sound(mixed.kind_of(File::Sound)?, &audio::recorded(path, mixed)?),
+            Self::Text(text) => mixed.sequences()?.text(mixed.media.kind_of(File::Record)?, text),
+            Self::Image(path) => mixed.media.of_file(mixed.media.kind_of(File::Picture)?, path),
+            Self::Audio(path) => mixed.media.of_file(mixed.media.kind_of(File::Sound)?, path),
         }
     }
-}
-
-fn picture(path: &Path, mixed: &Mixed) -> Result<Segment> {
-    let kind = mixed.kind_of(File::Picture)?;
-    mixed.of_picture(kind, &open(path, Some(SIDE))?).with_context(|| path.display().to_string())
 }

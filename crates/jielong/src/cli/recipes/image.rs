@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args as ClapArgs, Subcommand};
-use jielong::mixed::{Answer, File, Mixed, TaskConfig};
+use jielong::mixed::{Answer, Ask, File, Mixed};
 use jielong_core::Segment;
 use jielong_image::picture::Picture;
 use jielong_image::train::{grid, whole};
@@ -12,12 +12,10 @@ use serde_json::{Value, json};
 
 use super::super::image::open;
 use super::super::{Global, files, output};
-use super::{MixedArgs, Question, note_stop, report};
+use super::{MixedArgs, note_stop, report};
 
 /// Most tokens of a name.
 const WORDS: usize = 48;
-/// Pixels of the side of what a model draws.
-const SIDE: usize = 128;
 /// Characters that a drawing is wide in a terminal.
 const SHOWN: usize = 32;
 /// Columns of a sheet of candidates.
@@ -83,41 +81,43 @@ pub struct Drawn {
 pub fn run(recipe: &Recipe, global: &Global) -> Result<()> {
     match recipe {
         Recipe::Restyle { picture, style, drawn } => {
-            let picture = open(picture, Some(SIDE))?;
             let mixed = drawn.model.open(global)?;
-            let given = mixed.of_picture(mixed.kind_of(File::Picture)?, &picture)?;
-            let task = mixed.config.task("restyle")?;
-            drawn.draw(&mixed, (task, &[("style", style)], Some(&given)), Vec::new(), global)
+            let given = given(&mixed, picture)?;
+            drawn.draw(&mixed, "restyle", (&[("style", style)], Some(&given)), Vec::new(), global)
         }
         Recipe::Draw { name, style, drawn } => {
             let mixed = drawn.model.open(global)?;
-            let task = mixed.config.task("draw")?;
-            drawn.draw(&mixed, (task, &[("name", name), ("style", style)], None), Vec::new(), global)
+            drawn.draw(&mixed, "draw", (&[("name", name), ("style", style)], None), Vec::new(), global)
         }
         Recipe::Finish { picture, keep, drawn } => {
             ensure!((0.0..=1.0).contains(keep), "--keep {keep}: a share from 0 to 1 is expected");
-            let (picture, kept) = upper(picture, *keep)?;
             let mixed = drawn.model.open(global)?;
-            let given = mixed.of_picture(mixed.kind_of(File::Picture)?, &picture)?;
-            let frame = mixed.vocab.kinds()[given.kind].frame();
+            let (picture, kept) = upper(picture, *keep, mixed.media.side())?;
+            let given = mixed.media.of_picture(mixed.media.kind_of(File::Picture)?, &picture)?;
+            let frame = mixed.media.vocab.kinds()[given.kind].frame();
             let rows = (given.grid[0] as f64 * kept).round() as usize;
             let begun = given.values[..rows * given.grid[1] * frame].to_vec();
-            drawn.draw(&mixed, (mixed.config.task("finish")?, &[], None), begun, global)
+            drawn.draw(&mixed, "finish", (&[], None), begun, global)
         }
         Recipe::Describe { picture, candidates, model } => describe(picture, *candidates, model, global),
     }
 }
 
-/// A square picture, and the share of it that is kept from above.
-fn upper(path: &Path, keep: f64) -> Result<(Picture, f64)> {
+/// A picture that is given to the model.
+fn given(mixed: &Mixed, path: &Path) -> Result<Segment> {
+    mixed.media.of_file(mixed.media.kind_of(File::Picture)?, path)
+}
+
+/// A picture as a square of this side, and the share of it that is kept from above.
+fn upper(path: &Path, keep: f64, side: usize) -> Result<(Picture, f64)> {
     let picture = open(path, None)?;
     let Picture { width, height, .. } = picture;
     if width <= height {
-        return Ok((open(path, Some(SIDE))?, keep));
+        return Ok((whole(&picture, side)?, keep));
     }
     let mut square = Picture::filled(width, width, [255; 3]).with_context(|| path.display().to_string())?;
     square.rgb[..picture.rgb.len()].copy_from_slice(&picture.rgb);
-    let square = whole(&square, SIDE).with_context(|| path.display().to_string())?;
+    let square = whole(&square, side).with_context(|| path.display().to_string())?;
     Ok((square, height as f64 / width as f64))
 }
 
@@ -125,17 +125,15 @@ impl Drawn {
     fn draw(
         &self,
         mixed: &Mixed,
-        (task, fields, media): (&TaskConfig, &[(&str, &str)], Option<&Segment>),
+        task: &str,
+        (fields, given): (&[(&str, &str)], Option<&Segment>),
         begun: Vec<u32>,
         global: &Global,
     ) -> Result<()> {
         let field = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        let (prompt, kind) = mixed.prompt(task, field, media)?;
-        let grid = mixed.picture_grid(kind, SIDE)?;
-        let max_new_tokens = grid.iter().product::<usize>() * mixed.vocab.kinds()[kind].frame() + 1;
-        let question = Question { task, prompt, kind, grid, begun, max_new_tokens };
-        let answers = self.model.answers(mixed, question, self.candidates, global)?;
-        let pictures: Vec<Picture> = answers.iter().map(|a| mixed.picture(&a.segment)).collect::<Result<_>>()?;
+        let ask = Ask { begun, ..mixed.ask_task(mixed.config.task(task)?, field, given)? };
+        let answers = self.model.answers(mixed, ask, self.candidates, global)?;
+        let pictures: Vec<Picture> = answers.iter().map(|a| mixed.media.picture(&a.segment)).collect::<Result<_>>()?;
         let sheet = sheet(&pictures)?;
         files::write(&self.out, &sheet.to_png()?)?;
         note_stop(&answers, global);
@@ -163,13 +161,9 @@ fn sheet(pictures: &[Picture]) -> Result<Picture> {
 }
 
 fn describe(path: &Path, candidates: usize, model: &MixedArgs, global: &Global) -> Result<()> {
-    let picture = open(path, Some(SIDE))?;
     let mixed = model.open(global)?;
-    let given = mixed.of_picture(mixed.kind_of(File::Picture)?, &picture)?;
-    let task = mixed.config.task("describe")?;
-    let (prompt, kind) = mixed.prompt(task, |_| None, Some(&given))?;
-    let question = Question { task, prompt, kind, grid: vec![], begun: vec![], max_new_tokens: WORDS };
-    let answers = model.answers(&mixed, question, candidates, global)?;
+    let ask = mixed.ask_task(mixed.config.task("describe")?, |_| None, Some(&given(&mixed, path)?))?;
+    let answers = model.answers(&mixed, Ask { max_new_tokens: WORDS, ..ask }, candidates, global)?;
     let texts = texts(&mixed, &answers)?;
     let mut out = output::Output::new();
     if model.json {

@@ -1,6 +1,6 @@
 //! Training of codecs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use jielong::data::{Pictures, Sounds, Split};
@@ -10,24 +10,16 @@ use jielong_nn::conv::set_training_factors;
 use serde_json::{Value, json};
 
 use super::super::Global;
-use super::{Args, Run, Training, unmeasured};
+use super::{Args, Run, Training, essential};
 
 /// A codec for pictures.
 pub fn image(args: &Args, global: &Global) -> Result<()> {
     use jielong_image::train::{CodecTask, Files, TrainingConfig};
     let mut config = TrainingConfig::open(&args.recipe)?;
     let codec = VqConfig::open(&config.codec)?;
-    let (device, run) = {
-        let shown = TrainingConfig {
-            codec: PathBuf::new(),
-            out: PathBuf::new(),
-            device: String::new(),
-            data: jielong_image::train::DataConfig { scored: 0, ..config.data.clone() },
-            plan: unmeasured(&config.plan),
-            ..config.clone()
-        };
-        Run::new(args, global, (&mut config.plan, &config.out, &config.device), (&shown, &codec))?
-    };
+    let essential = essential(&config)?;
+    let all = (&mut config.plan, &*config.out, &*config.device);
+    let (device, run) = Run::new(args, global, all, (&essential, &codec))?;
     let pictures = Pictures::open(&config.data.source, &global.sources)?;
     let of = |split| pictures.of(split).map(|entry| entry.path.clone()).collect::<Vec<_>>();
     let found = Files { train: of(Split::Train), held_out: of(Split::HeldOut) };
@@ -41,17 +33,9 @@ pub fn audio(args: &Args, global: &Global) -> Result<()> {
     use jielong_audio::train::{CodecTask, Files, TrainingConfig};
     let mut config = TrainingConfig::open(&args.recipe)?;
     let codec = FrameConfig::open(&config.codec)?;
-    let (device, run) = {
-        let shown = TrainingConfig {
-            codec: PathBuf::new(),
-            out: PathBuf::new(),
-            device: String::new(),
-            data: jielong_audio::train::DataConfig { scored: 0, ..config.data.clone() },
-            plan: unmeasured(&config.plan),
-            ..config.clone()
-        };
-        Run::new(args, global, (&mut config.plan, &config.out, &config.device), (&shown, &codec))?
-    };
+    let essential = essential(&config)?;
+    let all = (&mut config.plan, &*config.out, &*config.device);
+    let (device, run) = Run::new(args, global, all, (&essential, &codec))?;
     let sounds = Sounds::open(&config.data.source, &global.sources)?;
     let of = |split| sounds.of(split).map(|entry| entry.path.clone()).collect::<Vec<_>>();
     let found = Files { train: of(Split::Train), held_out: of(Split::HeldOut) };

@@ -15,6 +15,8 @@ use jielong_nn::train::{End, Plan, Task, latest, run as train};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use jielong::toml_file;
+
 use super::{Global, files, interrupt};
 use report::Report;
 
@@ -23,8 +25,8 @@ use report::Report;
 #[command(after_help = "Examples:\n  jielong data fetch emoji\n  jielong train configs/train/image-codec.toml\n  \
     jielong data fetch prompts\n  jielong train configs/train/audio-codec.toml\n  \
     jielong train configs/train/mini.toml\n\n\
-    The folder of the run holds its checkpoints, loss.csv and scores.csv with their plots, samples of what is held out\n\
-    beside their reconstructions, and in the end the result: `codec`, with config.toml and model.safetensors, or `model`,\n\
+    The folder of the run holds its checkpoints, loss.csv and scores.csv with their plots, of codecs samples of\n\
+    what is held out beside their reconstructions, and in the end the result: `codec`, with config.toml and model.safetensors, or `model`,\n\
     which is a Hugging Face folder of the Llama architecture.")]
 pub struct Args {
     /// What is trained, how and on what: see configs/train
@@ -90,28 +92,54 @@ struct Run<'a> {
 pub fn run(args: Args, global: &Global) -> Result<()> {
     keep_memory();
     let path = &args.recipe;
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let kind: Kind = toml::from_str(&text).with_context(|| path.display().to_string())?;
-    match kind.kind {
+    match toml_file::read::<Kind>(path)?.kind {
         KindName::ImageCodec => codecs::image(&args, global),
         KindName::AudioCodec => codecs::audio(&args, global),
         KindName::Transformer => transformer::train(&args, global),
     }
 }
 
-/// A plan without what may change when a run goes on: how long it takes and how often it is looked at.
-fn unmeasured(plan: &Plan) -> Plan {
-    Plan { steps: 0, log_every: 0, evaluate_every: 0, save_every: 0, ..plan.clone() }
+/// Keys of configs that may change when a run goes on: where things are and what computes, how long it takes and how often it is
+/// looked at, and how answers are drawn of what is learned alike.
+const FREE: [&[&str]; 11] = [
+    &["codec"],
+    &["vocab"],
+    &["out"],
+    &["device"],
+    &["scored"],
+    &["data", "scored"],
+    &["plan", "steps"],
+    &["plan", "log_every"],
+    &["plan", "evaluate_every"],
+    &["plan", "save_every"],
+    &["task", "sampling"],
+];
+
+/// A config without what may change when a run goes on.
+fn essential(config: &impl Serialize) -> Result<toml::Value> {
+    fn remove(value: &mut toml::Value, path: &[&str]) {
+        match (value, path) {
+            (toml::Value::Array(all), _) => all.iter_mut().for_each(|value| remove(value, path)),
+            (toml::Value::Table(table), [last]) => drop(table.remove(*last)),
+            (toml::Value::Table(table), [first, rest @ ..]) => {
+                table.get_mut(*first).into_iter().for_each(|value| remove(value, rest));
+            }
+            _ => {}
+        }
+    }
+    let mut value = toml::Value::try_from(config)?;
+    FREE.iter().for_each(|path| remove(&mut value, path));
+    Ok(value)
 }
 
 impl<'a> Run<'a> {
-    /// The device, and the run of a config: its plan, where it is and what computes it; the config and that of the result as they
-    /// must be for the run to go on.
+    /// The device, and the run of a config: its plan, where it is and what computes it; what of the config and of the result must
+    /// be the same for the run to go on.
     fn new(
         args: &'a Args,
         global: &'a Global,
         (plan, out, device): (&mut Plan, &Path, &str),
-        (config, shape): (&impl Serialize, &impl Serialize),
+        (essential, shape): (&toml::Value, &impl Serialize),
     ) -> Result<(Device, Self)> {
         if let Some(steps) = args.steps {
             plan.steps = steps;
@@ -119,7 +147,7 @@ impl<'a> Run<'a> {
         let out = args.out.clone().unwrap_or_else(|| out.to_path_buf());
         let (device, choice) = args.device.map_or_else(|| device.parse(), Ok)?.open()?;
         let shape = toml::to_string(shape)?;
-        let recipe = format!("{}\n[shape]\n{shape}", toml::to_string(config)?);
+        let recipe = format!("{}\n[shape]\n{shape}", toml::to_string(essential)?);
         let plan = plan.clone();
         Ok((device, Self { args, global, out, plan, recipe, choice, data: String::new(), shape }))
     }

@@ -1,10 +1,10 @@
 //! Training of a transformer on tasks of any kinds of tokens.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use jielong::mixed::{Codecs, Material, PreferenceConfig, SamplingConfig, TrainingConfig};
+use anyhow::{Context, Result, anyhow};
+use jielong::mixed::{Material, Media, PreferenceConfig, TrainingConfig};
 use jielong_core::{Token, Vocab};
 use jielong_kernels::Dtype;
 use jielong_llama::train::{LlamaTask, ModelConfig, PreferenceTask, Settings, Trained};
@@ -15,7 +15,7 @@ use jielong_text::{Tokenizer, tokenizer_config};
 use serde_json::{Map, Value, json};
 
 use super::super::{Global, files, interrupt, progress};
-use super::{Args, Run, Training, unmeasured};
+use super::{Args, Run, Training, essential};
 
 /// The transformer in training, and what is saved with it.
 struct MixedTask<T> {
@@ -29,25 +29,15 @@ struct MixedTask<T> {
 pub fn train(args: &Args, global: &Global) -> Result<()> {
     let mut config = TrainingConfig::open(&args.recipe)?;
     let mixed = config.mixed()?;
-    let vocab = mixed.check().with_context(|| args.recipe.display().to_string())?;
-    let (device, run) = {
-        let mut shown = TrainingConfig {
-            vocab: PathBuf::new(),
-            out: PathBuf::new(),
-            device: String::new(),
-            scored: 0,
-            plan: unmeasured(&config.plan),
-            ..config.clone()
-        };
-        // How an answer is drawn may change; it is learned alike.
-        shown.tasks.iter_mut().for_each(|task| task.sampling = SamplingConfig::default());
-        let all = (&mut config.plan, &*config.out, &*config.device);
-        let (device, run) = Run::new(args, global, all, (&shown, &mixed.vocab))?;
-        (device, Run { shape: toml::to_string(&mixed)?, ..run })
-    };
-    let codecs = Codecs::open(&vocab, &device)?;
+    mixed.check().with_context(|| args.recipe.display().to_string())?;
+    let essential = essential(&config)?;
+    let all = (&mut config.plan, &*config.out, &*config.device);
+    let (device, run) = Run::new(args, global, all, (&essential, &mixed.vocab))?;
+    let run = Run { shape: toml::to_string(&mixed)?, ..run };
+    let media = Media::open(&mixed, &device).with_context(|| args.recipe.display().to_string())?;
+    let vocab = &media.vocab;
     let mut bar = None;
-    let material = Material::gather(&mixed, &vocab, &codecs, &global.sources, &mut |data, done, count| {
+    let material = Material::gather(&mixed, &media, &global.sources, &mut |data, done, count| {
         let bar = bar.get_or_insert_with(|| progress::counted(global, count, "coded"));
         if let Some(bar) = bar {
             bar.set_length(count as u64);
@@ -59,10 +49,10 @@ pub fn train(args: &Args, global: &Global) -> Result<()> {
     if let Some(bar) = bar.flatten() {
         bar.finish_and_clear();
     }
-    let tokenizer = tokenizer(&config.model, &vocab, &material)?;
+    let tokenizer = tokenizer(&config.model, vocab, &material)?;
     let corpus = material.corpus(&tokenizer, config.length, config.scored)?;
     let data = corpus.summary();
-    let model = model(&config, &vocab, &device)?;
+    let model = model(&config, vocab, &device)?;
     let context = model.config().context;
     let settings = Settings {
         length: config.length,
@@ -80,10 +70,8 @@ pub fn train(args: &Args, global: &Global) -> Result<()> {
             run.train(MixedTask { task, tokenizer, specials, context, scores: None })
         }
         Some(PreferenceConfig { beta }) => {
-            ensure!(beta > 0.0, "preference.beta = {beta}: a number above 0 is expected");
-            let pairs = corpus.pairs();
-            ensure!(!pairs[0].is_empty(), "preference: no task has a `rejected` answer");
-            let task = PreferenceTask::new(model, pairs, beta, &settings).map_err(|error| anyhow!("{error}"))?;
+            let task =
+                PreferenceTask::new(model, corpus.pairs(), beta, &settings).map_err(|error| anyhow!("{error}"))?;
             run.train(MixedTask { task, tokenizer, specials, context, scores: None })
         }
     }
