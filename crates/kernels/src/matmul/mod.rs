@@ -68,11 +68,10 @@ impl Matrix {
         Ok(Self { dtype, shape, form: Stored::Rows(order), bytes })
     }
 
-    /// The same matrix in memory, turned into panels, if products are faster so: weights of few bits, with AVX-512. Those of
-    /// 8 bits and more come no faster from memory than the instructions can bring them into lanes.
+    /// The same matrix in memory, turned into panels, if products are faster so: blocks of integers, with AVX-512.
     pub fn turned(self, cpu: &Cpu) -> Self {
         let Stored::Rows(order) = self.form else { return self };
-        if self.dtype.block_len() == 1 || self.dtype == Dtype::Q8_0 || cpu.isa() < Isa::Avx512 {
+        if self.dtype.block_len() == 1 || cpu.isa() < Isa::Avx512 {
             return self;
         }
         let panels = self.shape[0].div_ceil(LANES);

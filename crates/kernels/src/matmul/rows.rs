@@ -96,12 +96,18 @@ impl<'a> Panel<'a> {
         let Data::Rows(rows) = self.data else { return };
         let size = dtype.block_bytes();
         let half = half(dtype);
+        let mut put = |part: (usize, usize)| {
+            let (at, width) = part;
+            for (index, out) in out.chunks_exact_mut(LANES * size).enumerate() {
+                for (lane, row) in rows.iter().enumerate().take(count) {
+                    let from = &row[index * size + at..][..width];
+                    out[LANES * at + width * lane..][..width].copy_from_slice(from);
+                }
+            }
+        };
         #[cfg(target_arch = "x86_64")]
-        let by_registers = isa >= Isa::Avx512 && count == LANES;
-        #[cfg(not(target_arch = "x86_64"))]
-        let by_registers = false;
-        #[cfg(target_arch = "x86_64")]
-        if by_registers {
+        if isa >= Isa::Avx512 && count == LANES {
+            half.into_iter().for_each(|at| put((at, 2)));
             let part = match half {
                 Some(0) => 2..size,
                 Some(end) => 0..end,
@@ -110,19 +116,10 @@ impl<'a> Panel<'a> {
             assert!(rows.iter().all(|row| row.len() * LANES == out.len()), "rows of whole blocks");
             // SAFETY: an `Isa` above the baseline is there only if the processor has it; the lengths were checked.
             #[allow(unsafe_code)]
-            unsafe {
-                crate::avx512::turn::turn(rows.map(<[u8]>::as_ptr), size, part, out);
-            }
+            return unsafe { crate::avx512::turn::turn(rows.map(<[u8]>::as_ptr), size, part, out) };
         }
         let _ = isa;
-        for (index, out) in out.chunks_exact_mut(LANES * size).enumerate() {
-            for lane in 0..count {
-                let block = &rows[lane][index * size..][..size];
-                for (at, width) in parts(dtype).filter(|part| !by_registers || half == Some(part.0)) {
-                    out[LANES * at + width * lane..][..width].copy_from_slice(&block[at..][..width]);
-                }
-            }
-        }
+        parts(dtype).for_each(put);
     }
 }
 
