@@ -212,9 +212,10 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
         cpu.pool.foresee(jobs[0].matrix.bytes.as_ptr() as usize, first, groups.len());
     }
     cpu.pool.run(groups.len() * blocks, |task| {
-        let (job, first) = groups[task % groups.len()];
+        // All columns of some panels, then other panels: weights come from memory once, inputs stay in a cache.
+        let (group, start) = (task / blocks, task % blocks * COLUMNS);
+        let (job, first) = groups[group];
         let job = &jobs[job];
-        let start = task / groups.len() * COLUMNS;
         let count = COLUMNS.min(n - start);
         let columns = &forms[job.form].1;
         let (mut one, mut many);
@@ -231,7 +232,7 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
             panel.next = if index + 1 < end {
                 job.matrix.panel_bytes(index + 1)
             } else {
-                let next = (task + 1) % groups.len();
+                let next = (task + 1) / blocks % groups.len();
                 jobs[groups[next].0].matrix.panel_bytes(groups[next].1)
             };
             sums.fill([0.0; LANES]);
