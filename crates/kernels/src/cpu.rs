@@ -17,12 +17,15 @@ pub enum Isa {
     Avx512,
     /// The same with products of bf16.
     Avx512Bf16,
+    /// The same with products of tiles, of bf16 and of bytes: AMX.
+    Amx,
 }
 
 impl Isa {
     /// All that this processor has, the best last.
     pub fn available() -> Vec<Self> {
-        [Self::Baseline, Self::Avx2, Self::Avx512, Self::Avx512Bf16].into_iter().filter(|isa| isa.is_there()).collect()
+        let all = [Self::Baseline, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
+        all.into_iter().filter(|isa| isa.is_there()).collect()
     }
 
     /// The best that this processor has.
@@ -46,6 +49,7 @@ impl Isa {
             Self::Avx2 => avx2(),
             Self::Avx512 => avx2() && avx512(),
             Self::Avx512Bf16 => avx2() && avx512() && is_x86_feature_detected!("avx512bf16"),
+            Self::Amx => Self::Avx512Bf16.is_there() && crate::amx::is_there(),
         }
     }
 
@@ -64,6 +68,7 @@ impl fmt::Display for Isa {
             Self::Avx2 => "AVX2",
             Self::Avx512 => "AVX-512 VNNI",
             Self::Avx512Bf16 => "AVX-512 VNNI BF16",
+            Self::Amx => "AMX",
         })
     }
 }

@@ -28,7 +28,7 @@ macro_rules! for_each_isa {
                 // SAFETY: an `Isa` above the baseline is there only if the processor has it.
                 #[allow(unsafe_code)]
                 match isa {
-                    Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { avx512($($arg),*) },
+                    Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => return unsafe { avx512($($arg),*) },
                     Isa::Avx2 => return unsafe { avx2($($arg),*) },
                     Isa::Baseline => {}
                 }

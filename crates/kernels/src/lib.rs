@@ -7,6 +7,8 @@
 #![allow(clippy::needless_range_loop)]
 
 mod allocator;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;

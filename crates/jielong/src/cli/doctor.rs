@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use jielong::sources;
+use jielong_kernels::Isa;
 use jielong_nn::device;
 use serde_json::{Value, json};
 
@@ -102,6 +103,7 @@ fn cpu_features() -> Vec<&'static str> {
             ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
             ("avx512vnni", std::arch::is_x86_feature_detected!("avx512vnni")),
             ("avx512bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
+            ("amx", Isa::available().contains(&Isa::Amx)),
         ];
         found.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect()
     }

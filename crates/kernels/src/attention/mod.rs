@@ -182,7 +182,7 @@ impl Plan<'_> {
             // SAFETY, of both: an `Isa` above the baseline is there only if the processor has it.
             #[allow(unsafe_code)]
             match isa {
-                Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { avx512(self, block, chunk, part) },
+                Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => return unsafe { avx512(self, block, chunk, part) },
                 Isa::Avx2 => return unsafe { avx2(self, block, chunk, part) },
                 Isa::Baseline => {}
             }

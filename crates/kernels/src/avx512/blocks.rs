@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::turn::{Source, lower, upper};
 
 /// 32 weights of each of sixteen rows: register `k` of `u` has values `4k ..` of each row, one row a lane.
-pub(super) struct Weights {
+pub(crate) struct Weights {
     pub u: [__m512i; 8],
     /// For each half of the run.
     pub scale: [__m512; 2],
@@ -13,7 +13,7 @@ pub(super) struct Weights {
 }
 
 /// A type of blocks.
-pub(super) trait Blocks {
+pub(crate) trait Blocks {
     /// Values of a block.
     const LEN: usize;
     const BYTES: usize;

@@ -7,7 +7,7 @@
 // Every function here needs the instructions it is compiled for, and reads weights through the pointers of a panel.
 #![allow(unsafe_code, unsafe_op_in_unsafe_fn)]
 
-mod blocks;
+pub(crate) mod blocks;
 pub(crate) mod conv;
 pub(crate) mod inputs;
 mod plain;
@@ -33,15 +33,32 @@ const PAIRS: usize = 4;
 /// The processor has AVX-512 F, BW, VL, DQ and VNNI. `x` has `stride` columns a step, `first + out.len()` of them at least.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(crate) unsafe fn steps(d: Dtype, panel: &Panel, x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
+    over::<false>(d, panel, x, stride, first, out);
+}
+
+/// [`steps`], where `TILES` with AMX.
+///
+/// # Safety
+/// As [`steps`], and with AMX its tiles of bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub(crate) unsafe fn over<const TILES: bool>(
+    d: Dtype,
+    panel: &Panel,
+    x: &[Step],
+    stride: usize,
+    first: usize,
+    out: &mut [[f32; LANES]],
+) {
     match d {
-        Dtype::Q8_0 => either::<Q8_0>(panel, x, stride, first, out),
-        Dtype::Q4_0 => either::<Q4_0>(panel, x, stride, first, out),
-        Dtype::Q4_1 => either::<Q4_1>(panel, x, stride, first, out),
-        Dtype::Q5_0 => either::<Q5_0>(panel, x, stride, first, out),
-        Dtype::Q5_1 => either::<Q5_1>(panel, x, stride, first, out),
-        Dtype::Q4_K => either::<Q4K>(panel, x, stride, first, out),
-        Dtype::Q5_K => either::<Q5K>(panel, x, stride, first, out),
-        _ => either::<Q6K>(panel, x, stride, first, out),
+        Dtype::Q8_0 => either::<Q8_0, TILES>(panel, x, stride, first, out),
+        Dtype::Q4_0 => either::<Q4_0, TILES>(panel, x, stride, first, out),
+        Dtype::Q4_1 => either::<Q4_1, TILES>(panel, x, stride, first, out),
+        Dtype::Q5_0 => either::<Q5_0, TILES>(panel, x, stride, first, out),
+        Dtype::Q5_1 => either::<Q5_1, TILES>(panel, x, stride, first, out),
+        Dtype::Q4_K => either::<Q4K, TILES>(panel, x, stride, first, out),
+        Dtype::Q5_K => either::<Q5K, TILES>(panel, x, stride, first, out),
+        _ => either::<Q6K, TILES>(panel, x, stride, first, out),
     }
 }
 
@@ -50,10 +67,16 @@ pub(crate) unsafe fn steps(d: Dtype, panel: &Panel, x: &[Step], stride: usize, f
 /// # Safety
 /// As [`steps`]; the rows of the panel are of type `B`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn either<B: Blocks>(panel: &Panel, x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
+unsafe fn either<B: Blocks, const TILES: bool>(
+    panel: &Panel,
+    x: &[Step],
+    stride: usize,
+    first: usize,
+    out: &mut [[f32; LANES]],
+) {
     match panel.data {
-        Data::Rows(rows) => all::<B, _>(&Pointers(rows.map(<[u8]>::as_ptr)), panel, x, stride, first, out),
-        Data::Turned(bytes) => all::<B, _>(&Turned(bytes.as_ptr()), panel, x, stride, first, out),
+        Data::Rows(rows) => all::<B, _, TILES>(&Pointers(rows.map(<[u8]>::as_ptr)), panel, x, stride, first, out),
+        Data::Turned(bytes) => all::<B, _, TILES>(&Turned(bytes.as_ptr()), panel, x, stride, first, out),
     }
 }
 
@@ -63,7 +86,7 @@ unsafe fn either<B: Blocks>(panel: &Panel, x: &[Step], stride: usize, first: usi
 /// As [`either`]; `rows` are those of the panel.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn all<B: Blocks, S: Source>(
+unsafe fn all<B: Blocks, S: Source, const TILES: bool>(
     rows: &S,
     panel: &Panel,
     x: &[Step],
@@ -88,7 +111,9 @@ unsafe fn all<B: Blocks, S: Source>(
     for (block, x) in x.chunks_exact(stride * runs).enumerate() {
         B::unpack(rows, block * B::BYTES, |run, weights| {
             ahead.step();
-            columns::<B>(weights, &x[run * stride + first..][..out.len()], out);
+            let x = &x[run * stride + first..][..out.len()];
+            let done = if TILES && !B::HALVES { crate::amx::columns::<B>(weights, x, out) } else { 0 };
+            columns::<B>(weights, &x[done..], &mut out[done..]);
         });
     }
 }

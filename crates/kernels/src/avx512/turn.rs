@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use crate::matmul::columns::LANES;
 
 /// Where the rows of a panel are, or the panel itself.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// 16 bytes at `at` of each row: register `c` has the four from `4c` on, one row a lane.
     ///
     /// # Safety
@@ -38,7 +38,7 @@ pub(super) trait Source {
 }
 
 /// Where the rows of a panel begin.
-pub(super) struct Pointers(pub [*const u8; LANES]);
+pub(crate) struct Pointers(pub [*const u8; LANES]);
 
 /// A panel that was turned: byte `at` of the rows is at `16 · at`.
 pub(super) struct Turned(pub *const u8);

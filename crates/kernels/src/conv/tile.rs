@@ -18,7 +18,7 @@ pub(crate) const LONGEST: usize = 512;
 
 /// Whether these instructions multiply pairs of bf16.
 pub(super) fn pairs(isa: Isa, factors: Factors) -> bool {
-    factors == Factors::Bf16 && isa == Isa::Avx512Bf16
+    factors == Factors::Bf16 && isa >= Isa::Avx512Bf16
 }
 
 /// What planes of a convolution hold.
@@ -45,7 +45,7 @@ impl Product for f32 {
         // kernels of AVX-512 are compiled for BF16 too, but for values of f32 no such instruction is in them.
         #[allow(unsafe_code)]
         match isa {
-            Isa::Avx512 | Isa::Avx512Bf16 => {
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => {
                 return unsafe {
                     crate::avx512::conv::filter(&planes.cells, planes.channel, &planes.taps, weights, len, out)
                 };
@@ -62,7 +62,7 @@ impl Product for [bf16; 2] {
     fn filter(isa: Isa, planes: &Planes<Self>, weights: &[[Self; OUTPUTS]], out: &mut Vec<f32>) {
         let len = checked(planes, weights.len(), out);
         #[cfg(target_arch = "x86_64")]
-        if isa == Isa::Avx512Bf16 {
+        if isa >= Isa::Avx512Bf16 {
             // SAFETY: as above.
             #[allow(unsafe_code)]
             return unsafe {
@@ -129,7 +129,7 @@ impl Correlated for f32 {
         // kernels of AVX-512 are compiled for BF16 too, but for values of f32 no such instruction is in them.
         #[allow(unsafe_code)]
         match isa {
-            Isa::Avx512 | Isa::Avx512Bf16 => {
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => {
                 return unsafe { crate::avx512::conv::correlate(&x.cells, x.channel, &x.taps, y, sums) };
             }
             Isa::Avx2 => return unsafe { sums_avx2(x, y, sums) },
@@ -143,7 +143,7 @@ impl Correlated for f32 {
 impl Correlated for bf16 {
     fn sums(isa: Isa, x: &Planes<Self>, y: &[Self], sums: &mut [[f32; OUTPUTS]]) {
         #[cfg(target_arch = "x86_64")]
-        if isa == Isa::Avx512Bf16 {
+        if isa >= Isa::Avx512Bf16 {
             // SAFETY: as above.
             #[allow(unsafe_code)]
             return unsafe { crate::avx512::conv::correlate(&x.cells, x.channel, &x.taps, y, sums) };

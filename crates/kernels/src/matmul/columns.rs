@@ -93,6 +93,9 @@ pub(crate) enum Form {
     Floats(Vec<f32>),
     /// For bf16 weights where the processor multiplies bf16: rounded.
     Bf16(Vec<bf16>),
+    /// The same in tiles: of 96 columns the steps one after another, of a step the tiles of sixteen columns each, of a tile the pairs
+    /// of values; one column alone stays as it is.
+    Tiles(Vec<bf16>),
 }
 
 /// Which form a weight type wants.
@@ -102,11 +105,13 @@ pub(crate) enum Kind {
     Steps,
     Floats,
     Bf16,
+    Tiles,
 }
 
 impl Kind {
     pub(crate) fn of(dtype: Dtype, isa: Isa) -> Self {
         match dtype {
+            Dtype::BF16 if isa == Isa::Amx => Self::Tiles,
             Dtype::BF16 if isa == Isa::Avx512Bf16 => Self::Bf16,
             Dtype::F32 | Dtype::F16 | Dtype::BF16 => Self::Floats,
             _ if isa >= Isa::Avx512 => Self::Steps,
@@ -133,6 +138,9 @@ impl Columns {
             Kind::Steps => Form::Steps(fill(cpu, x, len, count, Step::ZERO, to_step)),
             Kind::Floats => Form::Floats(padded(cpu, x, [len, stride], 0.0, |values, out| out.copy_from_slice(values))),
             Kind::Bf16 => Form::Bf16(padded(cpu, x, [len, stride], bf16::ZERO, to_bf16(cpu.isa()))),
+            Kind::Tiles => {
+                Form::Tiles(tiled(padded(cpu, x, [len, stride], bf16::ZERO, to_bf16(cpu.isa())), cpu, stride))
+            }
         };
         Self { form, count, stride }
     }
@@ -152,6 +160,35 @@ fn padded<T: Copy + Send>(
         // SAFETY: a column is of one task.
         #[allow(unsafe_code)]
         make(&x[column * len..][..len], unsafe { shared.slice(column * stride, len) });
+    });
+    out
+}
+
+/// Columns of whole steps, one after another, in tiles.
+fn tiled(columns: Vec<bf16>, cpu: &Cpu, stride: usize) -> Vec<bf16> {
+    let (count, steps) = (columns.len() / stride, stride / STEP);
+    if count == 1 {
+        return columns;
+    }
+    let mut out = vec![bf16::ZERO; count.next_multiple_of(LANES) * stride];
+    let shared = crate::shared::Disjoint::new(&mut out);
+    let groups = count.div_ceil(COLUMNS);
+    cpu.pool.run(groups * steps, |task| {
+        let (group, step) = (task / steps, task % steps);
+        let first = group * COLUMNS;
+        let blocks = COLUMNS.min(count - first).div_ceil(LANES);
+        let size = blocks * LANES * STEP;
+        // SAFETY: a step of a group is of one task.
+        #[allow(unsafe_code)]
+        let tiles = unsafe { shared.slice(first * stride + step * size, size) };
+        for (block, tile) in tiles.chunks_exact_mut(LANES * STEP).enumerate() {
+            for column in 0..LANES.min(count - first - block * LANES) {
+                let values = &columns[(first + block * LANES + column) * stride + step * STEP..][..STEP];
+                for (line, pair) in tile.chunks_exact_mut(2 * LANES).zip(values.as_chunks::<2>().0) {
+                    line[2 * column..][..2].copy_from_slice(pair);
+                }
+            }
+        }
     });
     out
 }
@@ -198,7 +235,7 @@ fn to_step(values: &[f32; STEP]) -> Step {
 
 fn to_bf16(isa: Isa) -> fn(&[f32], &mut [bf16]) {
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512Bf16 {
+    if isa >= Isa::Avx512Bf16 {
         // SAFETY: as above.
         #[allow(unsafe_code)]
         return |values, out| unsafe { crate::avx512::inputs::round(values, out) };

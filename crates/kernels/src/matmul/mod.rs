@@ -263,11 +263,19 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
     {
         // SAFETY, of all calls: an `Isa` above the baseline is there only if the processor has it.
         match (&x.form, isa) {
-            (Form::Steps(x_), Isa::Avx512 | Isa::Avx512Bf16) => {
+            (Form::Steps(x_), Isa::Amx) if out.len() >= LANES => {
+                #[allow(unsafe_code)]
+                return unsafe { crate::amx::steps(dtype, panel, x_, x.count, first, out) };
+            }
+            (Form::Tiles(x_), Isa::Amx) => {
+                #[allow(unsafe_code)]
+                return unsafe { crate::amx::bf16(panel, x_, x.count, first, out) };
+            }
+            (Form::Steps(x_), Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx) => {
                 #[allow(unsafe_code)]
                 return unsafe { crate::avx512::steps(dtype, panel, x_, x.count, first, out) };
             }
-            (Form::Floats(x_), Isa::Avx512 | Isa::Avx512Bf16) => {
+            (Form::Floats(x_), Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx) => {
                 #[allow(unsafe_code)]
                 return unsafe { crate::avx512::floats(dtype, panel, &x_[first * x.stride..], x.stride, out) };
             }
@@ -290,6 +298,8 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
     match &x.form {
         Form::Shorts(x_) => portable::shorts(dtype, panel, x_, x.count, first, out),
         Form::Floats(x_) => portable::floats(dtype, panel, &x_[first * x.stride..], x.stride, out),
-        Form::Steps(_) | Form::Bf16(_) => unreachable!("columns are made for the instructions that take them"),
+        Form::Steps(_) | Form::Bf16(_) | Form::Tiles(_) => {
+            unreachable!("columns are made for the instructions that take them")
+        }
     }
 }
