@@ -174,6 +174,72 @@ fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
     assert!(sheet.is_file());
 }
 
+/// The baselines: pixels and samples as tokens, through the same trainer.
+#[test]
+fn pixels_and_samples_are_learned_as_codes_are() {
+    let program = Program::new();
+    data(&program);
+    let sounds = program.path("sounds");
+    fs::create_dir_all(&sounds).unwrap();
+    for pitch in 0..12 {
+        let samples = (0..1600).map(|at| 0.5 * (at as f32 * 0.02 * (pitch + 1) as f32).sin()).collect();
+        let sound = jielong_audio::sound::Sound { rate: 16_000, samples };
+        fs::write(sounds.join(format!("{pitch}.wav")), sound.to_wav().unwrap()).unwrap();
+    }
+    let colours = program.path("colours");
+    let (pictures, folder) = (program.path("pictures"), colours.to_str().unwrap());
+    program.ok(&["image", "palette", pictures.to_str().unwrap(), "-o", folder, "--colours", "3"]);
+    let shape = program.path("pictures/red/shape-3.png");
+    let shape = shape.to_str().unwrap();
+    let kept = program.json(&["image", "roundtrip", shape, "-c", folder, "--json"]);
+    assert!(kept["psnr"].as_f64().unwrap() > 60.0 && kept["codes"] == 128 * 128, "{kept}"); // red, blue, white
+
+    let vocab = format!(
+        "sizes = 24\n[[kind]]\nname = \"image\"\nbooks = [3]\ngrid = true\ncodec = {folder:?}\n\
+         [[kind]]\nname = \"audio\"\nbooks = [256]\ncodec = \"mulaw\"\n"
+    );
+    fs::write(program.path("vocab.toml"), vocab).unwrap();
+    let tasks = RECIPE.find("[[task]]").unwrap();
+    let recipe = RECIPE[..tasks].replace("RUN", program.path("run").to_str().unwrap());
+    let recipe = recipe.replacen("length = 200", "side = 24\nseconds = 0.002\nlength = 700", 1);
+    let recipe = recipe.replacen("context = 256", "context = 1024", 1);
+    let task = |name: &str, data: &Path, kind: &str| {
+        format!("[[task]]\nname = {name:?}\ndata = {:?}\nanswer = {{ {kind} = \"this\" }}\n", data.to_str().unwrap())
+    };
+    let tasks = task("finish", &pictures, "image") + &task("go-on", &sounds, "audio");
+    let path = program.path("train.toml");
+    fs::write(&path, recipe + &tasks).unwrap();
+    program.ok(&["train", path.to_str().unwrap(), "--steps", "40"]);
+
+    let model = program.path("run/model");
+    let model = model.to_str().unwrap();
+    let scored = program.json(&["eval", "finish", "-m", model, "--limit", "2", "--json"]);
+    let bits = scored["bits_per_dimension"].as_f64().unwrap();
+    assert!(bits > 0.0 && bits < 3f64.log2() / 3.0, "{scored}: less than what is known of three colours");
+    let scored = program.json(&["eval", "go-on", "-m", model, "--limit", "2", "--json"]);
+    let bits = scored["bits_per_sample"].as_f64().unwrap();
+    assert!(bits > 0.0 && bits < 12.0, "{scored}");
+    let out = program.path("out.png");
+    program.ok(&["image", "finish", shape, "-o", out.to_str().unwrap(), "-m", model]);
+    let picture = jielong_image::picture::Picture::open(&out, &Default::default()).unwrap();
+    assert_eq!([picture.width, picture.height], [24, 24]);
+    let (wav, out) = (program.path("short.wav"), program.path("out.wav"));
+    let sound = jielong_audio::sound::Sound { rate: 16_000, samples: vec![0.1; 160] };
+    fs::write(&wav, sound.to_wav().unwrap()).unwrap();
+    program.ok(&[
+        "audio",
+        "go-on",
+        wav.to_str().unwrap(),
+        "--seconds",
+        "0.01",
+        "-o",
+        out.to_str().unwrap(),
+        "-m",
+        model,
+    ]);
+    assert!(fs::read(&out).unwrap().starts_with(b"RIFF"));
+}
+
 /// What comes with the program, from a fresh clone: no network, no data.
 #[test]
 fn the_model_that_comes_with_the_program_draws_and_goes_on_with_sound() {

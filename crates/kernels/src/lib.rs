@@ -31,7 +31,9 @@ mod quantize;
 mod shared;
 
 pub use allocator::keep_memory;
-pub use attention::{Attention, CacheType, KvStore, UnknownCacheType, attend};
+pub use attention::{
+    Attended, AttendedGradients, Attention, AttentionWithin, CacheType, KvStore, UnknownCacheType, attend,
+};
 pub use bandwidth::read_time;
 pub use conv::{Conv2d, Factors, Filter};
 pub use cpu::{Cpu, Isa, default_threads};

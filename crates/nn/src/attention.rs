@@ -2,7 +2,17 @@
 
 use std::sync::Arc;
 
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::{Bool, Device, FloatDType, Tensor, TensorData, activation};
+use burn_flex::{Flex, FlexTensor};
+use jielong_kernels::{Attended, AttendedGradients, AttentionWithin, Isa};
+use rayon::prelude::*;
+
+use crate::cpu::{Where, plain, tracked, values};
 
 /// How a query and a key become a score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,11 +65,111 @@ impl Sees {
     }
 }
 
-/// Attention of rows to themselves: queries `[b, t, heads, d]`, keys and values `[b, t, kv, d]` → `[b, t, heads, d]`
+/// Attention of rows to themselves: queries `[b, t, heads, d]`, keys and values `[b, t, kv, d]` → `[b, t, heads, d]`. With
+/// gradients; kernels of our own on the CPU, Burn's operations elsewhere.
 #[must_use]
 pub fn attend_within(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sees: &Sees, scores: Scores) -> Tensor<4> {
+    let within = Within { sees: sees.clone(), scores, heads: q.dims()[2], kv: k.dims()[2], d: q.dims()[3] };
+    match Where::of(&[q.device(), k.device(), v.device()], &[q.dtype(), k.dtype(), v.dtype()]) {
+        Where::Cpu => {
+            let (y, _) = within.forward([&plain(q), &plain(k), &plain(v)]);
+            Tensor::from_primitive::<Flex>(y)
+        }
+        Where::Training => {
+            let inputs = [q, k, v].map(tracked);
+            let nodes = inputs.each_ref().map(|x| x.node());
+            let [q, k, v] = inputs.map(|x| x.into_primitive());
+            let (y, attended) = within.forward([&q, &k, &v]);
+            let y = match AttendWithin.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => prep.finish((within, [q, k, v], attended), y),
+                OpsKind::UnTracked(prep) => prep.finish(y),
+            };
+            Tensor::from_primitive::<Autodiff<Flex>>(y)
+        }
+        Where::Elsewhere => with_burn(q, k, v, sees, scores),
+    }
+}
+
+/// The same out of Burn's operations.
+fn with_burn(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sees: &Sees, scores: Scores) -> Tensor<4> {
     let hidden = sees.hidden(&q.device());
     attend(q, k.swap_dims(1, 2), v.swap_dims(1, 2), Some(&hidden), scores)
+}
+
+/// What the kernels need besides the tensors.
+#[derive(Clone, Debug)]
+struct Within {
+    sees: Sees,
+    scores: Scores,
+    heads: usize,
+    kv: usize,
+    d: usize,
+}
+
+impl Within {
+    fn kernel(&self) -> AttentionWithin<'_> {
+        let Self { ref sees, scores: Scores { scale, softcap }, heads, kv, d } = *self;
+        let (scale, softcap) = (scale as f32, softcap.map(|cap| cap as f32));
+        AttentionWithin { first: &sees.first, length: sees.length, heads, kv, d, scale, softcap }
+    }
+
+    /// Row and head of keys, one after another.
+    fn tasks(&self) -> impl IndexedParallelIterator<Item = (usize, usize)> {
+        let kv = self.kv;
+        (0..self.sees.first.len() / self.sees.length * kv).into_par_iter().map(move |task| (task / kv, task % kv))
+    }
+
+    /// Parts `[heads, length, d]` of each task as one tensor `[b, length, parts, d]`.
+    fn together<'a>(&self, parts: impl Iterator<Item = &'a [f32]>, heads: usize) -> FlexTensor {
+        let (length, d) = (self.sees.length, self.d);
+        let rows = self.sees.first.len() / length;
+        let (mut all, group) = (vec![0.0; self.sees.first.len() * heads * d], heads / self.kv);
+        for (task, part) in parts.enumerate() {
+            let (row, head) = (task / self.kv, task % self.kv * group);
+            for (at, values) in part.chunks_exact(d).enumerate() {
+                let (member, place) = (at / length, at % length);
+                let to = (row * length + place) * heads + head + member;
+                all[to * d..][..d].copy_from_slice(values);
+            }
+        }
+        FlexTensor::from_data(TensorData::new(all, [rows, length, heads, d]))
+    }
+
+    fn forward(&self, inputs: [&FlexTensor; 3]) -> (FlexTensor, Vec<Attended>) {
+        let inputs = inputs.map(values);
+        let (inputs, isa) = (inputs.each_ref().map(|x| &**x), Isa::best());
+        let attended: Vec<_> = self.tasks().map(|(row, head)| self.kernel().forward(isa, inputs, row, head)).collect();
+        (self.together(attended.iter().map(|part| &*part.values), self.heads), attended)
+    }
+
+    fn backward(&self, inputs: [&FlexTensor; 3], attended: &[Attended], dy: &FlexTensor) -> [FlexTensor; 3] {
+        let (inputs, dy, isa) = (inputs.map(values), values(dy), Isa::best());
+        let inputs = inputs.each_ref().map(|x| &**x);
+        let parts = self.tasks().zip(attended);
+        let found: Vec<_> = parts
+            .map(|((row, head), attended)| self.kernel().backward(isa, inputs, attended, &dy, row, head))
+            .collect();
+        let of = |part: fn(&AttendedGradients) -> &[f32], heads| self.together(found.iter().map(part), heads);
+        [of(|g| &g.queries, self.heads), of(|g| &g.keys, self.kv), of(|g| &g.values, self.kv)]
+    }
+}
+
+#[derive(Debug)]
+struct AttendWithin;
+
+impl Backward<Flex, 3> for AttendWithin {
+    type State = (Within, [FlexTensor; 3], Vec<Attended>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (within, inputs, attended) = ops.state;
+        let dy = grads.consume::<Flex>(&ops.node);
+        let gradients = within.backward(inputs.each_ref(), &attended, &dy);
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, gradient);
+            }
+        }
+    }
 }
 
 /// Attention of queries `[b, t, heads, d]` to keys and values `[b, kv, s, d]` → `[b, t, heads, d]`. Scores are f32;
@@ -94,7 +204,43 @@ pub fn attend(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use burn::tensor::Distribution;
+
     use super::*;
+
+    #[test]
+    fn values_and_gradients_are_those_of_burns_operations() {
+        let device = Device::flex().autodiff();
+        // More places than a block of queries has, and examples that begin within one.
+        let length = 150;
+        let examples: Vec<u32> = (0..2 * length).map(|at| (at / 47 + at / length) as u32).collect();
+        for (window, softcap) in [(None, None), (Some(9), None), (None, Some(2.0))] {
+            let sees = Sees::packed(&examples, length as usize, window);
+            let scores = Scores { scale: 0.4, softcap };
+            let random =
+                |heads| Tensor::<4>::random([2, length as usize, heads, 8], Distribution::Normal(0.0, 1.0), &device);
+            let inputs = [random(6), random(2), random(2)].map(Tensor::require_grad);
+            let weights = random(6);
+            let run = |of: fn(Tensor<4>, Tensor<4>, Tensor<4>, &Sees, Scores) -> Tensor<4>| {
+                let [q, k, v] = inputs.clone();
+                let y = of(q, k, v, &sees, scores);
+                let gradients = (y.clone() * weights.clone()).sum().backward();
+                let grads = inputs.each_ref().map(|x| x.grad(&gradients).unwrap().to_data());
+                [vec![y.to_data()], grads.to_vec()].concat()
+            };
+            for (ours, burns) in run(attend_within).iter().zip(&run(with_burn)) {
+                assert_eq!(ours.shape(), burns.shape());
+                for (a, b) in ours.iter::<f32>().zip(burns.iter::<f32>()) {
+                    assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{window:?} {softcap:?}: {a} {b}");
+                }
+            }
+            let [q, k, v] = inputs.map(Tensor::inner);
+            let y = attend_within(q, k, v, &sees, scores);
+            assert!(y.into_data().iter::<f32>().all(f32::is_finite));
+        }
+    }
 
     #[test]
     fn a_place_sees_its_example_through_the_window() {

@@ -3,7 +3,6 @@
 use jielong_core::{Codec, CodecError};
 use rayon::prelude::*;
 
-use crate::codec::FrameCodec;
 use crate::metrics::mel::mel_distance;
 use crate::metrics::pesq::pesq_wideband;
 use crate::metrics::sdr::{Mean, si_sdr};
@@ -67,7 +66,7 @@ impl Score {
 /// # Errors
 /// [`CodecError`], or what the recordings say.
 pub fn score<E: From<CodecError>>(
-    codec: &FrameCodec,
+    codec: &dyn Codec<Media = Sound>,
     recordings: impl Iterator<Item = Result<Sound, E>>,
     measures: Measures,
     mut seen: impl FnMut(&Sound, &Sound),

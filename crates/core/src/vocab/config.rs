@@ -57,7 +57,7 @@ pub struct KindConfig {
     /// Rows and columns are said before the codes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub grid: bool,
-    /// The codec of the codes: a name or a folder.
+    /// The codec of the codes: a name or a folder; `rgb` and `mulaw` are pixels and samples as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
 }

@@ -5,7 +5,6 @@ use rayon::prelude::*;
 
 use crate::metrics::{Channels, MetricError, Window, psnr, ssim};
 use crate::picture::Picture;
-use crate::vq::VqCodec;
 
 /// Scores of a codec on some pictures.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,18 +60,22 @@ pub fn compare(picture: &Picture, reconstruction: &Picture) -> Result<[f64; 2], 
 /// # Errors
 /// [`ScoreError`], or what the pictures say.
 pub fn score<E: From<ScoreError>>(
-    codec: &VqCodec,
+    codec: &dyn Codec<Media = Picture>,
     pictures: impl Iterator<Item = Result<Picture, E>>,
     mut seen: impl FnMut(&Picture, &Picture),
 ) -> Result<Score, E> {
     let mut counts = vec![0; codec.books().iter().map(|&book| book as usize).sum()];
+    let starts: Vec<usize> =
+        codec.books().iter().scan(0, |next, &book| Some(std::mem::replace(next, *next + book as usize))).collect();
     let (mut psnr, mut ssim, mut count) = (0.0, 0.0, 0);
     let mut pairs = Vec::new();
     let mut pictures = pictures.peekable();
     while let Some(picture) = pictures.next() {
         let picture = picture?;
         let codes = codec.encode(&picture).map_err(ScoreError::from)?;
-        codes.values.iter().for_each(|&code| counts[code as usize] += 1);
+        for place in codes.values.chunks_exact(codes.books) {
+            place.iter().zip(&starts).for_each(|(&code, start)| counts[start + code as usize] += 1);
+        }
         let reconstruction = codec.decode(&codes).map_err(ScoreError::from)?;
         seen(&picture, &reconstruction);
         pairs.push((picture, reconstruction));

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args as ClapArgs, Subcommand};
-use jielong::codecs;
+use jielong::codecs::SoundCodec;
 use jielong::data::Sounds;
-use jielong_audio::codec::FrameCodec;
 use jielong_audio::sound::{Reading, Sound};
 use jielong_audio::train::{Measures, Score, score};
 use jielong_core::{Codec, CodecError, Codes};
@@ -34,8 +33,8 @@ pub struct Args {
 /// The codec.
 #[derive(ClapArgs)]
 struct CodecArgs {
-    /// `speech` (one token a 20 ms frame), `speech-4` (four), or a folder with config.toml and model.safetensors, as
-    /// `jielong train` makes it
+    /// `speech` (one token a 20 ms frame), `speech-4` (four), a folder with config.toml and model.safetensors, as
+    /// `jielong train` makes it, or `mulaw`, which has a token of 8 bits a sample
     #[arg(short, long, value_name = "CODEC", default_value = "speech")]
     codec: PathBuf,
     /// Other weights than the folder's: safetensors, or a file of torch.save
@@ -140,14 +139,13 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
 }
 
 impl CodecArgs {
-    fn open(&self) -> Result<FrameCodec> {
-        let (config, weights, device) = codecs::find(&self.codec, self.weights.as_deref(), self.device)?;
-        Ok(FrameCodec::open(&config, &weights, &device)?)
+    fn open(&self) -> Result<SoundCodec> {
+        SoundCodec::open(&self.codec, self.weights.as_deref(), &self.device.open()?.0)
     }
 }
 
-pub fn open(path: &Path, codec: &FrameCodec) -> Result<Sound> {
-    let sound = Sound::open(path, &Reading { rate: Some(codec.config().sample_rate), ..Reading::default() })?;
+pub fn open(path: &Path, codec: &SoundCodec) -> Result<Sound> {
+    let sound = Sound::open(path, &Reading { rate: Some(codec.rate()), ..Reading::default() })?;
     ensure!(!sound.samples.is_empty(), "{}: a recording without samples", path.display());
     Ok(sound)
 }
@@ -158,7 +156,7 @@ fn encode(codec: &CodecArgs, recording: &Path, out: Option<&Path>) -> Result<()>
     let &[samples] = &codes.size[..] else { bail!("codes of no recording") };
     let coded = Coded {
         books: codec.books().to_vec(),
-        rate: codec.config().sample_rate,
+        rate: codec.rate(),
         samples,
         codes: codes.values.chunks_exact(codes.books).map(<[u32]>::to_vec).collect(),
     };
@@ -179,7 +177,7 @@ fn decoded(codec: &CodecArgs, path: &Path) -> Result<Sound> {
     let Coded { books, rate, samples, codes } =
         serde_json::from_str(&text).with_context(|| format!("{} holds no codes", path.display()))?;
     let codec = codec.open()?;
-    let (own, own_rate) = (codec.books(), codec.config().sample_rate);
+    let (own, own_rate) = (codec.books(), codec.rate());
     ensure!(
         own == books && own_rate == rate,
         "{}: codes of books of {books:?} at {rate} samples a second; this codec has {own:?} at {own_rate}",
@@ -232,7 +230,7 @@ fn roundtrip(codec: &CodecArgs, path: &Path, out: Option<&Path>, json: bool) -> 
     let (mut back, mut frames) = (None, 0);
     let one = std::iter::once(Ok::<_, CodecError>(sound.clone()));
     let found = score(&codec, one, Measures::All, |_, decoded| back = Some(decoded.clone()))?;
-    frames += sound.samples.len().div_ceil(codec.config().hop);
+    frames += sound.samples.len().div_ceil(codec.hop());
     let back = back.context("no recording")?;
     if let Some(out) = out {
         let named = |ending: &str| {
@@ -256,9 +254,9 @@ fn roundtrip(codec: &CodecArgs, path: &Path, out: Option<&Path>, json: bool) -> 
 }
 
 /// Bits a second.
-fn rate(codec: &FrameCodec) -> f64 {
+fn rate(codec: &SoundCodec) -> f64 {
     let bits = codec.bits();
-    bits * f64::from(codec.config().sample_rate) / codec.config().hop as f64
+    bits * f64::from(codec.rate()) / codec.hop() as f64
 }
 
 /// Files of a data set or folder, spread over all where there are more than `limit`.
@@ -312,7 +310,7 @@ fn rows(found: &Score) -> Vec<Vec<String>> {
     ]
 }
 
-fn report(codec: &FrameCodec, found: &Score) -> serde_json::Value {
+fn report(codec: &SoundCodec, found: &Score) -> serde_json::Value {
     let mean = |(mean, count): (f64, usize)| json!({ "mean": (count > 0).then_some(mean), "recordings": count });
     json!({
         "recordings": found.recordings, "seconds": found.seconds, "stoi": mean(found.stoi), "estoi": mean(found.estoi),

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use jielong::codecs;
+use jielong::codecs::{self, PictureCodec};
 use jielong::data::{Pictures, Split};
 use jielong_core::{Codec, Codes};
 use jielong_image::picture::{Picture, Reading};
+use jielong_image::pixel::{Colours, Learning, Palette};
 use jielong_image::plot::bars;
 use jielong_image::train::{ScoreError, compare, grid, score, whole};
 use jielong_image::vq::VqCodec;
@@ -32,7 +33,8 @@ pub struct Args {
 /// The codec.
 #[derive(ClapArgs)]
 struct CodecArgs {
-    /// `emoji`, or a folder with config.toml and model.safetensors, as `jielong train` makes it
+    /// `emoji`, a folder with config.toml and model.safetensors, as `jielong train` makes it, or one of pixels: `rgb`, or a folder
+    /// with palette.json, as `jielong image palette` makes it
     #[arg(short, long, value_name = "CODEC", default_value = "emoji")]
     codec: PathBuf,
     /// Other weights than the folder's: safetensors, or a file of torch.save
@@ -108,6 +110,23 @@ enum Command {
     },
     #[command(flatten)]
     Recipe(Box<recipes::image::Recipe>),
+    /// Learn the colours of a codec of pixels from a data set: k-means, as Image GPT does
+    Palette {
+        /// A data set (see `jielong data list`), or a folder of pictures
+        data: String,
+        /// The folder of the codec; palette.json in it
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+        /// How many colours
+        #[arg(long, value_name = "N", default_value_t = Learning::default().colours)]
+        colours: usize,
+        /// The most training pictures, spread over all
+        #[arg(long, value_name = "N", default_value_t = 1024)]
+        limit: usize,
+        /// Make the pictures squares of this many pixels first
+        #[arg(long, value_name = "N")]
+        size: Option<usize>,
+    },
     /// Draw what each code looks like
     Codebook {
         #[command(flatten)]
@@ -162,14 +181,17 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
             let pictures = chosen(&data, split, limit, global)?;
             eval(&codec, &pictures, size, (histogram.as_deref(), json), global)
         }
+        Command::Palette { data, out, colours, limit, size } => {
+            let pictures = chosen(&data, Part::Train, Some(limit), global)?;
+            palette(&pictures, size, colours, &out, global)
+        }
         Command::Codebook { codec, out } => codebook(&codec, &out),
     }
 }
 
 impl CodecArgs {
-    fn open(&self) -> Result<VqCodec> {
-        let (config, weights, device) = codecs::find(&self.codec, self.weights.as_deref(), self.device)?;
-        Ok(VqCodec::open(&config, &weights, &device)?)
+    fn open(&self) -> Result<PictureCodec> {
+        PictureCodec::open(&self.codec, self.weights.as_deref(), &self.device.open()?.0)
     }
 }
 
@@ -183,7 +205,9 @@ fn encode(codec: &CodecArgs, picture: &Path, out: Option<&Path>, size: Option<us
     let codec = codec.open()?;
     let codes = codec.encode(&picture)?;
     let (&[height, width], &[rows, columns]) = (&codes.size[..], &codes.grid[..]) else { bail!("codes of no picture") };
-    let book = codec.books().first().copied().unwrap_or(0);
+    let &[book] = codec.books() else {
+        bail!("{} codes a place have no file; a PNG file holds as much", codec.books().len())
+    };
     let coded = Coded { book, size: [height, width], grid: [rows, columns], codes: codes.values };
     let text = serde_json::to_string(&coded)? + "\n";
     match out {
@@ -214,7 +238,7 @@ fn roundtrip(codec: &CodecArgs, path: &Path, out: Option<&Path>, size: Option<us
     let codes = codec.encode(&picture)?;
     let back = codec.decode(&codes)?;
     let [psnr, ssim] = compare(&picture, &back)?;
-    let bits = codec.bits() * codes.values.len() as f64;
+    let bits = codec.bits() * codes.grid.iter().product::<usize>() as f64;
     let per_pixel = bits / (picture.width * picture.height) as f64;
     if let Some(path) = out {
         let sheet = grid(&[vec![picture.clone(), back]], 1).context("no picture")?;
@@ -290,8 +314,26 @@ fn eval(
     )
 }
 
+fn palette(pictures: &[PathBuf], size: Option<usize>, wanted: usize, out: &Path, global: &Global) -> Result<()> {
+    let bar = progress::counted(global, pictures.len(), "pictures");
+    let mut colours = Colours::default();
+    for path in pictures {
+        colours.add(&open(path, size)?);
+        if let Some(bar) = &bar {
+            bar.inc(1);
+        }
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let palette = Palette::learn(&colours, &Learning { colours: wanted, ..Learning::default() })?;
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    files::write(&out.join(codecs::PALETTE), palette.to_json().as_bytes())
+}
+
 fn codebook(codec: &CodecArgs, out: &Path) -> Result<()> {
-    let looks = codec.open()?.looks()?;
+    let [config, weights] = codecs::learned(&codec.codec, codec.weights.as_deref())?;
+    let looks = VqCodec::open(&config, &weights, &codec.device.open()?.0)?.looks()?;
     let columns = (looks.len() as f64).sqrt().ceil() as usize;
     let side = looks.first().map_or(1, |look| look.width);
     let (step, rows) = (side + 1, looks.len().div_ceil(columns.max(1)));

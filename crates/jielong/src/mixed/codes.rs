@@ -57,7 +57,7 @@ impl Media {
                     if !tell(done + at) {
                         bail!("stopped; what was coded is kept");
                     }
-                    all.push(self.of_file(kind, path)?);
+                    all.push(self.of_data(kind, path)?);
                 }
                 let kept = |segment: &Segment| Kept { grid: segment.grid.clone(), values: segment.values.clone() };
                 files::write(&path, &serde_json::to_vec(&all[done..].iter().map(kept).collect::<Vec<_>>())?)?;

@@ -19,6 +19,9 @@ pub struct MixedConfig {
     /// Pixels of the side of pictures, which are square.
     #[serde(default = "side")]
     pub side: usize,
+    /// Seconds from the middle of a recording of a data set that are learned; all of it where this is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Kinds of tokens.
     pub vocab: VocabConfig,
     /// What it can be asked.
@@ -170,6 +173,8 @@ impl MixedConfig {
     pub fn check(&self) -> Result<Vocab> {
         let vocab = Vocab::new(self.vocab.clone()).context("vocab")?;
         ensure!((1..=MOST_SIDE).contains(&self.side), "`side` = {}: from 1 to {MOST_SIDE} pixels", self.side);
+        let seconds = self.seconds.unwrap_or(1.0);
+        ensure!(seconds > 0.0 && seconds.is_finite(), "`seconds` = {seconds}: a number above 0");
         for (at, task) in self.tasks.iter().enumerate() {
             task.check(&vocab).with_context(|| format!("task[{at}] `{}`", task.name))?;
             let twice = self.tasks[..at].iter().any(|other| other.name == task.name);

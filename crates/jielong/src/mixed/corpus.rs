@@ -19,7 +19,6 @@ use crate::sources::SourceOptions;
 const TRIES: usize = 8;
 
 /// Entries of the tasks, with the codes of their media.
-#[derive(Debug)]
 pub struct Material<'a> {
     config: &'a MixedConfig,
     media: &'a Media,

@@ -3,42 +3,32 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use jielong_audio::codec::FrameCodec;
 use jielong_audio::sound::{self, Sound};
 use jielong_core::{Codec, Codes, Kind, Segment, Vocab};
 use jielong_image::picture::{Picture, Reading};
 use jielong_image::train::whole;
-use jielong_image::vq::VqCodec;
 use jielong_nn::device::Device;
 use sha2::{Digest, Sha256};
 
 use super::{File, MixedConfig};
-use crate::codecs;
+use crate::codecs::{PictureCodec, SoundCodec};
 
 /// A vocabulary with the codecs of its kinds.
-#[derive(Debug)]
 pub struct Media {
     /// The ids.
     pub vocab: Vocab,
     side: usize,
+    seconds: Option<f64>,
     /// Kind by kind.
-    codecs: Vec<Option<Opened>>,
-}
-
-#[derive(Debug)]
-struct Opened {
-    codec: MediaCodec,
-    /// Its config and its weights.
-    files: [PathBuf; 2],
+    codecs: Vec<Option<MediaCodec>>,
 }
 
 /// The codec of a kind.
-#[derive(Debug)]
 enum MediaCodec {
     /// Of pictures: the kinds with a grid.
-    Picture(Box<VqCodec>),
+    Picture(PictureCodec),
     /// Of recordings.
-    Sound(Box<FrameCodec>),
+    Sound(SoundCodec),
 }
 
 impl MediaCodec {
@@ -46,6 +36,13 @@ impl MediaCodec {
         match self {
             Self::Picture(codec) => codec.books(),
             Self::Sound(codec) => codec.books(),
+        }
+    }
+
+    fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::Picture(codec) => codec.files(),
+            Self::Sound(codec) => codec.files(),
         }
     }
 }
@@ -57,20 +54,20 @@ impl Media {
     /// As [`MixedConfig::check`]; a codec that is not there, or whose books are not the kind's.
     pub fn open(config: &MixedConfig, device: &Device) -> Result<Self> {
         let vocab = config.check()?;
-        let open = |(at, kind): (usize, &Kind)| -> Result<Option<Opened>> {
+        let open = |(at, kind): (usize, &Kind)| -> Result<Option<MediaCodec>> {
             let Some(name) = &kind.codec else { return Ok(None) };
-            let files = codecs::files(&codecs::folder(Path::new(name), codecs::CONFIG)?);
-            let [config, weights] = &files;
             let codec = match kind.grid {
-                true => MediaCodec::Picture(Box::new(VqCodec::open(config, weights, device)?)),
-                false => MediaCodec::Sound(Box::new(FrameCodec::open(config, weights, device)?)),
+                true => PictureCodec::open(Path::new(name), None, device).map(MediaCodec::Picture),
+                false => SoundCodec::open(Path::new(name), None, device).map(MediaCodec::Sound),
             };
-            let none = Codes { size: vec![0], grid: vec![0], books: codec.books().len(), values: Vec::new() };
-            vocab.segment(at, &none, codec.books()).with_context(|| format!("codec `{name}`"))?;
-            Ok(Some(Opened { codec, files }))
+            let codec = codec.with_context(|| format!("codec `{name}`"))?;
+            let books = codec.books();
+            let none = Codes { size: vec![0], grid: vec![0], books: books.len(), values: Vec::new() };
+            vocab.segment(at, &none, books).with_context(|| format!("codec `{name}`"))?;
+            Ok(Some(codec))
         };
         let codecs = vocab.kinds().iter().enumerate().map(open).collect::<Result<_>>()?;
-        Ok(Self { vocab, side: config.side, codecs })
+        Ok(Self { vocab, side: config.side, seconds: config.seconds, codecs })
     }
 
     /// Pixels of the side of pictures.
@@ -80,7 +77,7 @@ impl Media {
 
     /// What is read for a kind.
     pub fn file(&self, kind: usize) -> File {
-        match self.codecs.get(kind).and_then(Option::as_ref).map(|opened| &opened.codec) {
+        match self.codecs.get(kind).and_then(Option::as_ref) {
             Some(MediaCodec::Picture(_)) => File::Picture,
             Some(MediaCodec::Sound(_)) => File::Sound,
             None => File::Record,
@@ -106,8 +103,8 @@ impl Media {
     /// # Errors
     /// The kind has no codec of sounds.
     pub fn codes_per_second(&self, kind: usize) -> Result<f64> {
-        let config = self.sounds(kind)?.config();
-        let frames = f64::from(config.sample_rate) / config.hop as f64;
+        let codec = self.sounds(kind)?;
+        let frames = f64::from(codec.rate()) / codec.hop() as f64;
         Ok(frames * self.vocab.kinds()[kind].frame() as f64)
     }
 
@@ -116,21 +113,36 @@ impl Media {
     /// # Errors
     /// The kind has no codec; the file cannot be read or coded.
     pub fn of_file(&self, kind: usize, path: &Path) -> Result<Segment> {
-        let opened = self.opened(kind)?;
-        let codes = match &opened.codec {
+        self.coded(kind, path, None)
+    }
+
+    /// A file of a data set as a segment: as [`Media::of_file`], but recordings are cut to what is learned of them.
+    pub(super) fn of_data(&self, kind: usize, path: &Path) -> Result<Segment> {
+        self.coded(kind, path, self.seconds)
+    }
+
+    /// A file as a segment; of a recording the middle, of so many seconds.
+    fn coded(&self, kind: usize, path: &Path, seconds: Option<f64>) -> Result<Segment> {
+        let about = || path.display().to_string();
+        let codec = self.codec(kind)?;
+        let codes = match codec {
             MediaCodec::Picture(codec) => {
-                let picture = whole(&Picture::open(path, &Reading::default())?, self.side);
-                codec.encode(&picture.with_context(|| path.display().to_string())?)
+                let picture = whole(&Picture::open(path, &Reading::default())?, self.side).with_context(about)?;
+                codec.encode(&picture)
             }
             MediaCodec::Sound(codec) => {
-                let rate = Some(codec.config().sample_rate);
-                let sound = Sound::open(path, &sound::Reading { rate, ..sound::Reading::default() })?;
+                let rate = Some(codec.rate());
+                let mut sound = Sound::open(path, &sound::Reading { rate, ..sound::Reading::default() })?;
                 ensure!(!sound.samples.is_empty(), "{}: a recording without samples", path.display());
+                if let Some(seconds) = seconds {
+                    let length = (seconds * f64::from(sound.rate)).ceil().max(1.0) as usize;
+                    sound.samples.drain(..sound.samples.len().saturating_sub(length) / 2);
+                    sound.samples.truncate(length);
+                }
                 codec.encode(&sound)
             }
         };
-        let codes = codes.with_context(|| path.display().to_string())?;
-        Ok(self.vocab.segment(kind, &codes, opened.codec.books())?)
+        Ok(self.vocab.segment(kind, &codes.with_context(about)?, codec.books())?)
     }
 
     /// A picture as a segment, in its own size.
@@ -159,7 +171,7 @@ impl Media {
     pub fn sound(&self, segment: &Segment) -> Result<Sound> {
         let codec = self.sounds(segment.kind)?;
         ensure!(!segment.values.is_empty(), "the sound has no frame");
-        let size = segment.grid.iter().map(|frames| frames * codec.config().hop).collect();
+        let size = segment.grid.iter().map(|frames| frames * codec.hop()).collect();
         Ok(codec.decode(&self.vocab.codes(segment, codec.books(), size)?)?)
     }
 
@@ -174,29 +186,42 @@ impl Media {
         Ok(codec.encode(&white)?.values)
     }
 
-    /// Hash of all that the codes of a kind's files depend on besides the files.
+    /// Pixels of a segment's picture times three, or samples of its sound: the numbers that it stands for.
+    ///
+    /// # Errors
+    /// The kind has no codec.
+    pub fn dimensions(&self, segment: &Segment) -> Result<usize> {
+        let places: usize = segment.grid.iter().product();
+        Ok(places
+            * match self.codec(segment.kind)? {
+                MediaCodec::Picture(codec) => 3 * codec.patch() * codec.patch(),
+                MediaCodec::Sound(codec) => codec.hop(),
+            })
+    }
+
+    /// Hash of all that the codes of a data set's files depend on besides the files.
     pub(super) fn hash(&self, kind: usize) -> Result<Sha256> {
-        let opened = self.opened(kind)?;
-        let hash = Sha256::new().chain_update((self.side as u64).to_le_bytes());
-        opened.files.iter().try_fold(hash, |hash, path| {
+        let (codec, name) = (self.codec(kind)?, self.vocab.kinds()[kind].codec.as_deref().unwrap_or_default());
+        let how = format!("{name} {} {:?}", self.side, self.seconds);
+        codec.files().iter().try_fold(Sha256::new().chain_update(how), |hash, path| {
             let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
             Ok(hash.chain_update(bytes))
         })
     }
 
-    fn opened(&self, kind: usize) -> Result<&Opened> {
+    fn codec(&self, kind: usize) -> Result<&MediaCodec> {
         let found = self.codecs.get(kind).and_then(Option::as_ref);
         let name = || self.vocab.kinds().get(kind).map_or_else(|| kind.to_string(), |kind| kind.name.clone());
         found.with_context(|| format!("the kind `{}` has no codec", name()))
     }
 
-    fn pictures(&self, kind: usize) -> Result<&VqCodec> {
-        let MediaCodec::Picture(codec) = &self.opened(kind)?.codec else { bail!("this kind is no picture") };
+    fn pictures(&self, kind: usize) -> Result<&PictureCodec> {
+        let MediaCodec::Picture(codec) = self.codec(kind)? else { bail!("this kind is no picture") };
         Ok(codec)
     }
 
-    fn sounds(&self, kind: usize) -> Result<&FrameCodec> {
-        let MediaCodec::Sound(codec) = &self.opened(kind)?.codec else { bail!("this kind is no sound") };
+    fn sounds(&self, kind: usize) -> Result<&SoundCodec> {
+        let MediaCodec::Sound(codec) = self.codec(kind)? else { bail!("this kind is no sound") };
         Ok(codec)
     }
 }

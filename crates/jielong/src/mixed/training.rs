@@ -27,6 +27,9 @@ pub struct TrainingConfig {
     /// Pixels of the side of pictures, which are square.
     #[serde(default = "side")]
     pub side: usize,
+    /// Seconds from the middle of a recording of a data set that are learned; all of it where this is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Tokens of a row, at most; examples are packed into it.
     pub length: usize,
     /// How much of the mean weights stays in a step; 0: no mean, the last weights are the result.
@@ -107,6 +110,7 @@ impl TrainingConfig {
     /// # Errors
     /// The config of the vocabulary cannot be read.
     pub fn mixed(&self) -> Result<MixedConfig> {
-        Ok(MixedConfig { side: self.side, vocab: toml_file::read(&self.vocab)?, tasks: self.tasks.clone() })
+        let Self { side, seconds, ref vocab, ref tasks, .. } = *self;
+        Ok(MixedConfig { side, seconds, vocab: toml_file::read(vocab)?, tasks: tasks.clone() })
     }
 }

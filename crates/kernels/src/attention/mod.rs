@@ -8,10 +8,12 @@
 
 mod lanes;
 mod store;
+mod within;
 
 use self::lanes::{Cell, Lanes};
 use self::store::Cells;
 pub use self::store::{CacheType, KvStore, UnknownCacheType};
+pub use self::within::{Attended, AttendedGradients, AttentionWithin};
 use crate::cpu::{Cpu, Isa};
 use crate::math::{exp, tanh};
 use crate::matmul::columns::LANES;

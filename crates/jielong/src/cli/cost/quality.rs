@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use jielong::codecs;
+use jielong::codecs::{PictureCodec, SoundCodec};
 use jielong::data::is_recording;
-use jielong_audio::codec::FrameCodec;
 use jielong_audio::metrics::stoi::{Intelligibility, RATE, stoi};
 use jielong_audio::mulaw::MuLaw;
 use jielong_audio::sound::Sound;
@@ -13,7 +12,6 @@ use jielong_core::Codec;
 use jielong_image::picture::Picture;
 use jielong_image::pixel::{Colours, Learning, Palette, PaletteError};
 use jielong_image::train::compare;
-use jielong_image::vq::VqCodec;
 use jielong_nn::device::DeviceChoice;
 use serde::Serialize;
 
@@ -128,8 +126,7 @@ fn of_pictures(files: &[PathBuf], subject: &Subject, global: &Global) -> Result<
         (pictures.clone(), pictures, "of its own pictures")
     };
     let palette = palette(&colours)?;
-    let (config, weights, device) = codecs::find(Path::new("emoji"), None, subject.device)?;
-    let codec = VqCodec::open(&config, &weights, &device)?;
+    let codec = PictureCodec::open(Path::new("emoji"), None, &subject.device.open()?.0)?;
     let name = format!("pixels, {} colours {whose}", count(palette.colours().len() as u128));
     Ok(vec![
         picture_score(name, &palette, &pictures)?,
@@ -181,12 +178,11 @@ fn of_sounds(files: &[PathBuf], subject: &Subject, global: &Global) -> Result<Ve
     } else {
         files
     };
-    let (config, weights, device) = codecs::find(Path::new(name), None, subject.device)?;
-    let codec = FrameCodec::open(&config, &weights, &device)?;
-    let rate = codec.config().sample_rate;
+    let codec = SoundCodec::open(Path::new(name), None, &subject.device.open()?.0)?;
+    let rate = codec.rate();
     ensure!(rate == RATE, "the codec `{name}` has {rate} samples a second; STOI is measured at {RATE}");
     let sounds = files.iter().map(|path| audio::open(path, &codec)).collect::<Result<Vec<Sound>>>()?;
-    let ms = 1000.0 * codec.config().hop as f64 / f64::from(rate);
+    let ms = 1000.0 * codec.hop() as f64 / f64::from(rate);
     let books = codec.books().len();
     Ok(vec![
         sound_score(format!("samples, µ-law at {rate} Hz"), &MuLaw { rate }, &sounds)?,

@@ -108,13 +108,25 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// The answer to a case, begun with some codes: drawn as the task says, with a seed that is the number of the case.
-    fn answer(&self, case: Case, given: Option<&Segment>, begun: &[u32], seed: u64) -> Result<Segment> {
+    /// What is asked in a case.
+    fn ask(&self, case: Case, given: Option<&Segment>) -> Result<Ask<'static>> {
         let field = |name: &str| case.this.fields.get(name).map(String::as_str);
-        let ask = self.args.model.ask(self.mixed, self.mixed.ask_task(self.task, field, given)?)?;
-        let sampling = SamplerConfig { seed: Some(seed), ..ask.sampling };
-        let ask = Ask { begun: begun.to_vec(), sampling, ..ask };
+        self.args.model.ask(self.mixed, self.mixed.ask_task(self.task, field, given)?)
+    }
+
+    /// The answer, begun with some codes: drawn as the task says, with a seed that is the number of the case.
+    fn answer(&self, ask: &Ask, begun: &[u32], seed: u64) -> Result<Segment> {
+        let sampling = SamplerConfig { seed: Some(seed), ..ask.sampling.clone() };
+        let ask = Ask { begun: begun.to_vec(), sampling, ..ask.clone() };
         Ok(self.mixed.answer(&ask, &mut |_| {})?.segment)
+    }
+
+    /// Bits that the model takes to say an answer.
+    fn bits(&self, ask: &Ask, answer: &Segment) -> Result<f64> {
+        let (given, mut tokens) = (ask.prompt.tokens.len(), ask.prompt.tokens.clone());
+        tokens.extend(self.mixed.media.vocab.frame(answer)?);
+        let losses = self.mixed.losses(&tokens, given)?;
+        Ok(losses.into_iter().map(|(loss, _)| loss).sum::<f64>() / std::f64::consts::LN_2)
     }
 
     fn finish(&self) {

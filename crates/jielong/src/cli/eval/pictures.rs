@@ -39,6 +39,7 @@ pub fn score(job: &Job, cases: &[Case], out: &mut output::Output) -> Result<()> 
         _ => &["the model", "the training name most alike", "the codec's round trip"],
     };
     let (mut sums, mut stacks) = (vec![Score::default(); names.len()], Vec::new());
+    let (mut bits, mut dimensions) = (0.0, 0);
     for (case, seed) in cases.iter().zip(0..) {
         job.step()?;
         let (this, other) = (picture(case.this, side)?, picture(case.other, side)?);
@@ -46,7 +47,10 @@ pub fn score(job: &Job, cases: &[Case], out: &mut output::Output) -> Result<()> 
         let coded = job.mixed.media.of_picture(kind, &this)?;
         let frame = job.mixed.media.vocab.kinds()[kind].frame();
         let half = if begun_half { coded.grid[0] / 2 * coded.grid[1] * frame } else { 0 };
-        let drawn = job.mixed.media.picture(&job.answer(*case, Some(&given), &coded.values[..half], seed)?)?;
+        let ask = job.ask(*case, Some(&given))?;
+        bits += job.bits(&ask, &coded)?;
+        dimensions += job.mixed.media.dimensions(&coded)?;
+        let drawn = job.mixed.media.picture(&job.answer(&ask, &coded.values[..half], seed)?)?;
         let round_trip = job.mixed.media.picture(&coded)?;
         let ways = match (given_other, begun_half) {
             (true, _) => vec![drawn.clone(), other.clone(), nearest.pair(*case)?, round_trip],
@@ -75,11 +79,11 @@ pub fn score(job: &Job, cases: &[Case], out: &mut output::Output) -> Result<()> 
         files::write(path, &sheet.to_png()?).context("--sheet")?;
     }
     job.finish();
-    ways.print(cases.len(), job.args.model.json, out)
+    ways.print(cases.len(), bits / dimensions as f64, job.args.model.json, out)
 }
 
 impl Ways {
-    fn print(&self, count: usize, json: bool, out: &mut output::Output) -> Result<()> {
+    fn print(&self, count: usize, bits: f64, json: bool, out: &mut output::Output) -> Result<()> {
         let (Some((_, model)), Some((_, most))) = (self.0.first(), self.0.last()) else { bail!("nothing to compare") };
         // Of what lies between the best that knows less and the most that codes can say.
         let least = &self.0[1..self.0.len() - 1];
@@ -88,7 +92,10 @@ impl Ways {
         let [psnr, ssim] = [closed(|score| score.psnr), closed(|score| score.ssim)];
         if json {
             let ways: Vec<Value> = self.0.iter().map(|(name, score)| json!({ "way": name, "score": score })).collect();
-            return out.json(&json!({ "examples": count, "ways": ways, "gap_closed": { "psnr": psnr, "ssim": ssim } }));
+            return out.json(&json!({
+                "examples": count, "ways": ways, "gap_closed": { "psnr": psnr, "ssim": ssim },
+                "bits_per_dimension": bits,
+            }));
         }
         let row = |(name, score): &(&'static str, Score)| {
             vec![(*name).to_owned(), format!("{:.2} dB", score.psnr), format!("{:.4}", score.ssim)]
@@ -99,7 +106,8 @@ impl Ways {
             format!("{:.0} %", 100.0 * psnr),
             format!("{:.0} %", 100.0 * ssim),
         ]);
-        out.table(&[&format!("{count} held-out examples"), "PSNR", "SSIM"], &rows)
+        out.table(&[&format!("{count} held-out examples"), "PSNR", "SSIM"], &rows)?;
+        out.line(&format!("the model says their codes in {bits:.4} bits per dimension (three of each pixel)"))
     }
 }
 

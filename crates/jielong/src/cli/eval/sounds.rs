@@ -31,11 +31,14 @@ pub fn score(mixed: &Mixed, task: &TaskConfig, args: &Args, global: &Global) -> 
     let learned: Vec<Vec<u32>> = corpus.learned().map(|example| ids(&example.tokens())).collect();
     let ngrams: Vec<Ngram> = NGRAMS.iter().map(|n| Ngram::new(learned.iter().map(Vec::as_slice), n - 1)).collect();
     let bar = progress::counted(global, corpus.held_out().len(), "sounds");
-    let (mut sums, mut count) = (vec![0.0; 1 + NGRAMS.len()], 0);
+    let (mut sums, mut count, mut samples) = (vec![0.0; 1 + NGRAMS.len()], 0, 0);
     for example in corpus.held_out() {
         ensure!(!interrupt::flag().load(Ordering::Relaxed), "stopped");
         let (tokens, given) = (example.tokens(), example.prompt.tokens.len());
         let ids = ids(&tokens);
+        for answer in mixed.media.vocab.split(&example.answer) {
+            samples += mixed.media.dimensions(&answer)?;
+        }
         for (at, (loss, possible)) in mixed.losses(&tokens, given)?.into_iter().enumerate() {
             let at = given + at;
             count += 1;
@@ -53,14 +56,18 @@ pub fn score(mixed: &Mixed, task: &TaskConfig, args: &Args, global: &Global) -> 
     }
     ensure!(count > 0, "{} has no held-out example", task.data);
     let perplexity: Vec<f64> = sums.iter().map(|sum| (sum / f64::from(count)).exp()).collect();
+    let bits = sums[0] / std::f64::consts::LN_2 / samples as f64;
     let names = std::iter::once("the model".to_owned()).chain(NGRAMS.iter().map(|n| format!("{n}-grams")));
     let rows: Vec<(String, f64)> = names.zip(perplexity).collect();
     let mut out = output::Output::new();
     if args.model.json {
         let ways: Vec<Value> = rows.iter().map(|(way, value)| json!({ "way": way, "perplexity": value })).collect();
-        return out.json(&json!({ "examples": corpus.held_out().len(), "tokens": count, "ways": ways }));
+        return out.json(
+            &json!({ "examples": corpus.held_out().len(), "tokens": count, "ways": ways, "bits_per_sample": bits }),
+        );
     }
     let head = format!("{} held-out sounds, {count} tokens", corpus.held_out().len());
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(way, value)| vec![way, format!("{value:.1}")]).collect();
-    out.table(&[&head, "perplexity of a token"], &rows)
+    out.table(&[&head, "perplexity of a token"], &rows)?;
+    out.line(&format!("the model says them in {bits:.4} bits per sample"))
 }

@@ -17,9 +17,10 @@ pub fn score(job: &Job, cases: &[Case], media: Option<usize>, out: &mut output::
         let given = media.zip(case.this.file.as_deref()).map(|(kind, path)| job.mixed.media.of_file(kind, path));
         let given = given.transpose()?;
         let right = job.task.answer.fill(|name| case.this.fields.get(name).map(String::as_str))?;
+        let ask = job.ask(*case, given.as_ref())?;
         let mut said = Vec::new();
         for seed in 0..TOP {
-            said.push(sequences.text_of(&job.answer(*case, given.as_ref(), &[], seed)?)?);
+            said.push(sequences.text_of(&job.answer(&ask, &[], seed)?)?);
         }
         first += usize::from(said.first() == Some(&right));
         any += usize::from(said.contains(&right));
