@@ -86,6 +86,54 @@ for_each_isa! {
     }
 }
 
+/// [`rms_norm`] of some rows, on this thread.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn rms_norm_rows(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert!(x.len() == out.len() && x.len().is_multiple_of(weight.len()), "rows of {}", weight.len());
+    norm_rows(isa, x, weight, eps, out);
+}
+
+/// The gradients of [`rms_norm_rows`]: `dx`, and to `dweight` is added.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn rms_norm_gradients(
+    isa: Isa,
+    (x, weight, eps): (&[f32], &[f32], f32),
+    dy: &[f32],
+    dx: &mut [f32],
+    dweight: &mut [f32],
+) {
+    let width = weight.len();
+    assert!(x.len() == dy.len() && x.len() == dx.len() && x.len().is_multiple_of(width), "rows of {width}");
+    assert_eq!(dweight.len(), width, "a gradient for each weight");
+    norm_gradients(isa, x, weight, eps, dy, dx, dweight);
+}
+
+for_each_isa! {
+    fn norm_gradients(x: &[f32], weight: &[f32], eps: f32, dy: &[f32], dx: &mut [f32], dweight: &mut [f32]) {
+        let width = weight.len();
+        let rows = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width));
+        for ((x, dy), dx) in rows {
+            // Σ x² and Σ x · weight · dy, in sixteen sums each.
+            let mut sums = [[0.0f32; LANES]; 2];
+            for (at, ((x, weight), dy)) in x.iter().zip(weight).zip(dy).enumerate() {
+                sums[0][at % LANES] += x * x;
+                sums[1][at % LANES] += x * weight * dy;
+            }
+            let [square, slope] = sums.map(|sums| sums.iter().sum::<f32>() / width as f32);
+            let factor = 1.0 / (square + eps).sqrt();
+            let back = slope * factor * factor;
+            for at in 0..width {
+                dx[at] = factor * (weight[at] * dy[at] - back * x[at]);
+                dweight[at] += dy[at] * x[at] * factor;
+            }
+        }
+    }
+}
+
 /// Rotates the pairs `(i, i + half)` of each head by the angles of its position: `x` is `[t][heads][dim]`, `cos` and `sin`
 /// are `[t][half]` (Su et al. 2021). Values beyond the rotated ones stay.
 ///
@@ -102,6 +150,20 @@ pub fn rotate(cpu: &Cpu, x: &mut [f32], heads: usize, dim: usize, cos: &[f32], s
         let count = x.len() / (heads * dim) * half;
         rotate_rows(cpu.isa(), x, heads, dim, &cos[row * half..][..count], &sin[row * half..][..count]);
     });
+}
+
+/// [`rotate`] of some positions, on this thread.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn rotate_positions(isa: Isa, x: &mut [f32], heads: usize, dim: usize, cos: &[f32], sin: &[f32]) {
+    let t = x.len() / (heads * dim).max(1);
+    let half = cos.len() / t.max(1);
+    assert!(
+        x.len() == t * heads * dim && cos.len() == t * half && cos.len() == sin.len() && 2 * half <= dim,
+        "{t} positions of {heads} × {dim}"
+    );
+    rotate_rows(isa, x, heads, dim, cos, sin);
 }
 
 for_each_isa! {
@@ -146,6 +208,34 @@ for_each_isa! {
     fn silu(gate: &mut [f32], up: &[f32]) {
         for (gate, up) in gate.iter_mut().zip(up) {
             *gate = *gate / (1.0 + exp(-*gate)) * up;
+        }
+    }
+}
+
+/// `gate ← gate · sigmoid(gate) · up`, on this thread.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn silu_gated(isa: Isa, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "gate and up");
+    silu(isa, gate, up);
+}
+
+/// The gradients of [`silu_gated`]: `gate` and `up` become them.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn silu_gated_gradients(isa: Isa, gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
+    assert!(gate.len() == up.len() && gate.len() == dy.len(), "gate, up and a gradient");
+    silu_gradients(isa, gate, up, dy);
+}
+
+for_each_isa! {
+    fn silu_gradients(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
+        for ((gate, up), dy) in gate.iter_mut().zip(up).zip(dy) {
+            let (x, share) = (*gate, 1.0 / (1.0 + exp(-*gate)));
+            *gate = dy * *up * share * (x * (1.0 - share) + 1.0);
+            *up = dy * x * share;
         }
     }
 }

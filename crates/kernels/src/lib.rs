@@ -40,7 +40,10 @@ pub use cpu::{Cpu, Isa, default_threads};
 pub use cross_entropy::{log_sum_exp, probabilities};
 pub use dtype::{Dtype, UnknownDtype};
 pub use group_norm::GroupNorm;
-pub use layers::{Gate, gated, rms_norm, rotate};
+pub use layers::{
+    Gate, gated, rms_norm, rms_norm_gradients, rms_norm_rows, rotate, rotate_positions, silu_gated,
+    silu_gated_gradients,
+};
 pub use mapped::MappedFile;
 pub use matmul::rows::Rows;
 pub use matmul::{Layout, Matrix, matmul};

@@ -6,6 +6,7 @@ use burn::tensor::{FloatDType, Int, Tensor, TensorData, activation};
 
 use jielong_kernels::{Cpu, Gate, gated, rms_norm};
 use jielong_nn::cpu::{self, Values};
+use jielong_nn::layers;
 
 use crate::config::{Activation, Experts, NormGain};
 use crate::linear::{Linear, Weight, together};
@@ -35,11 +36,7 @@ impl RmsNorm {
             rms_norm(cpu, x.as_slice(), weight.as_slice(), self.eps as f32, &mut out);
             return cpu::tensor(out, shape);
         }
-        let dtype = x.dtype();
-        let x = x.cast(FloatDType::F32);
-        let mean_square = (x.clone() * x.clone()).mean_dim(D - 1);
-        let x = x / (mean_square + self.eps).sqrt();
-        (x * self.weight.val().cast(FloatDType::F32).unsqueeze()).cast(dtype)
+        layers::rms_norm(x, self.weight.val(), self.eps)
     }
 }
 
@@ -70,14 +67,11 @@ impl Mlp {
                 let up = Values::of(up);
                 cpu::update(gate, |gate| gated(cpu, kernel, gate, up.as_slice()))
             }
-            _ => {
-                let gate = match self.activation {
-                    Activation::Silu => activation::silu(gate),
-                    Activation::Gelu => activation::gelu(gate),
-                    Activation::GeluTanh => activation::gelu_approximate(gate),
-                };
-                gate * up
-            }
+            _ => match self.activation {
+                Activation::Silu => layers::silu_gated(gate, up),
+                Activation::Gelu => activation::gelu(gate) * up,
+                Activation::GeluTanh => activation::gelu_approximate(gate) * up,
+            },
         };
         self.down.forward(hidden, on)
     }

@@ -6,6 +6,7 @@
 
 use burn::tensor::{Device, Int, Tensor};
 use jielong_nn::cpu::Values;
+use jielong_nn::layers;
 use serde::Serialize;
 
 use crate::config::{ConfigError, unsupported};
@@ -234,15 +235,6 @@ impl Angles {
 
     /// Rotates queries or keys `[b, t, heads, head_dim]`; values beyond the rotated ones pass unchanged.
     pub(crate) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, _, head_dim] = x.dims();
-        let half = self.cos.dims()[3];
-        let dtype = x.dtype();
-        let (cos, sin) = (self.cos.clone().cast(dtype), self.sin.clone().cast(dtype));
-        let (a, b) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
-        let mut parts = vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin];
-        if head_dim > 2 * half {
-            parts.push(x.narrow(3, 2 * half, head_dim - 2 * half));
-        }
-        Tensor::cat(parts, 3)
+        layers::rotate(x, &self.cos, &self.sin)
     }
 }

@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod cross_entropy;
 pub mod device;
 pub mod group_norm;
+pub mod layers;
 pub mod load;
 pub mod module;
 pub mod picture;
