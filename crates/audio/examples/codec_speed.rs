@@ -39,5 +39,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         times(encode),
         times(decode)
     );
+    if let Some(path) = arguments.get(3) {
+        let samples: Vec<u8> = codec.decode(&codes)?.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        std::fs::write(path, samples)?;
+    }
     Ok(())
 }
