@@ -1,7 +1,23 @@
 //! Windows of samples as rows and back, and their spectra, in tensors: all of it sums and products with matrices, so that it
-//! has gradients and runs everywhere.
+//! has gradients and runs everywhere. On the CPU, where no gradient is asked for, Fourier transforms are fast ones.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use std::cell::RefCell;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use jielong_nn::cpu::{self, Values};
+use rayon::prelude::*;
+use realfft::RealFftPlanner;
+use realfft::num_complex::Complex;
+
+thread_local! {
+    /// Plans of transforms, by their length.
+    static PLANNER: RefCell<RealFftPlanner<f32>> = RefCell::new(RealFftPlanner::new());
+}
+
+/// Whether a tensor is on the CPU and needs no gradient.
+fn plain<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && x.device() == Device::flex() && !x.device().is_autodiff()
+}
 
 /// Cuts samples `[b, n]`, `n` a multiple of the hop, into windows `[b, n / hop, window]`, `window` a multiple of the hop. The
 /// middle of a window is the middle of its hop; before and after the samples are zeros.
@@ -20,6 +36,19 @@ pub(crate) fn windows(samples: Tensor<2>, window: usize, hop: usize) -> Tensor<3
 pub(crate) fn overlap(rows: Tensor<3>, hop: usize) -> Tensor<2> {
     let [b, count, window] = rows.dims();
     let parts = window / hop;
+    if plain(&rows) {
+        let rows = Values::of(rows);
+        let mut flat = vec![0.0; b * (count + parts - 1) * hop];
+        for (rows, flat) in
+            rows.as_slice().chunks_exact(count * window).zip(flat.chunks_exact_mut((count + parts - 1) * hop))
+        {
+            for (at, row) in rows.chunks_exact(window).enumerate() {
+                flat[at * hop..][..window].iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        let flat = cpu::tensor(flat, [b, (count + parts - 1) * hop]);
+        return flat.narrow(1, (window - hop) / 2, count * hop);
+    }
     let device = rows.device();
     let zeros = |n: usize| Tensor::<3>::zeros([b, n, hop], &device);
     let shifted = (0..parts).map(|part| {
@@ -82,11 +111,60 @@ pub(crate) fn envelope(window: usize, hop: usize, count: usize, device: &Device)
     overlap(row.expand([1, count, window]), hop)
 }
 
-/// Magnitudes `[b, count, bins]` of real and imaginary parts `[b, count, 2 · bins]`.
-pub(crate) fn magnitudes(parts: Tensor<3>) -> Tensor<3> {
+/// Magnitudes `[b, count, bins]` of the spectra of windows `[b, count, window]`; `transform` is that of [`forward`].
+pub(crate) fn magnitudes(rows: Tensor<3>, transform: &Tensor<2>) -> Tensor<3> {
+    let [b, count, window] = rows.dims();
+    if plain(&rows) {
+        let (bins, hann, rows) = (window / 2 + 1, hann(window), Values::of(rows));
+        let mut out = vec![0.0; b * count * bins];
+        out.par_chunks_mut(bins).zip(rows.as_slice().par_chunks(window)).for_each(|(out, row)| {
+            let transform = PLANNER.with_borrow_mut(|planner| planner.plan_fft_forward(window));
+            let mut row: Vec<f32> = row.iter().zip(&hann).map(|(x, weight)| x * weight).collect();
+            let mut spectrum = transform.make_output_vec();
+            if let Err(error) = transform.process(&mut row, &mut spectrum) {
+                unreachable!("slices of the lengths that were asked for: {error}");
+            }
+            for (out, part) in out.iter_mut().zip(&spectrum) {
+                *out = (part.re * part.re + part.im * part.im + 1e-9).sqrt();
+            }
+        });
+        return cpu::tensor(out, [b, count, bins]);
+    }
+    let parts = rows.matmul(transform.clone().unsqueeze::<3>());
     let [_, _, two] = parts.dims();
     let (re, im) = (parts.clone().narrow(2, 0, two / 2), parts.narrow(2, two / 2, two / 2));
     (re.clone() * re + im.clone() * im + 1e-9).sqrt()
+}
+
+/// Windows `[b, count, window]` of logarithms of magnitudes, at most `loudest`, and phases, `[b, count, 2 · bins]`; `transform`
+/// is that of [`inverse`].
+pub(crate) fn synthesized(x: Tensor<3>, loudest: f32, window: usize, transform: &Tensor<2>) -> Tensor<3> {
+    let [b, count, two] = x.dims();
+    let bins = two / 2;
+    if plain(&x) {
+        let (hann, x) = (hann(window), Values::of(x));
+        let mut out = vec![0.0; b * count * window];
+        out.par_chunks_mut(window).zip(x.as_slice().par_chunks(two)).for_each(|(out, x)| {
+            let (magnitudes, phases) = x.split_at(bins);
+            let transform = PLANNER.with_borrow_mut(|planner| planner.plan_fft_inverse(window));
+            let polar = |(magnitude, phase): (&f32, &f32)| Complex::from_polar(magnitude.min(loudest).exp(), *phase);
+            let mut spectrum: Vec<Complex<f32>> = magnitudes.iter().zip(phases).map(polar).collect();
+            // A constant, and the fastest change that there is, have no phase but 0 and π.
+            spectrum[0].im = 0.0;
+            if window.is_multiple_of(2) {
+                spectrum[bins - 1].im = 0.0;
+            }
+            if let Err(error) = transform.process(&mut spectrum, out) {
+                unreachable!("slices of the lengths that were asked for: {error}");
+            }
+            out.iter_mut().zip(&hann).for_each(|(out, weight)| *out *= weight / window as f32);
+        });
+        return cpu::tensor(out, [b, count, window]);
+    }
+    let magnitude = x.clone().narrow(2, 0, bins).clamp_max(loudest).exp();
+    let phase = x.narrow(2, bins, bins);
+    let parts = Tensor::cat(vec![magnitude.clone() * phase.clone().cos(), magnitude * phase.sin()], 2);
+    parts.reshape([b * count, two]).matmul(transform.clone()).reshape([b, count, window])
 }
 
 /// Mel bands as a matrix `[bins, bands]`: triangles that are even on the mel scale of O'Shaughnessy (1987), each of sum one,
@@ -136,6 +214,27 @@ mod tests {
                 let worst = (inside(y) - inside(x)).abs().max().into_scalar::<f32>();
                 assert!(worst < 1e-4, "{window} {hop}: {worst}");
             }
+        }
+    }
+
+    #[test]
+    fn fast_transforms_are_those_of_matrices() {
+        let (cpu, training) = (Device::flex(), Device::flex().autodiff());
+        for window in [8, 15, 20, 1280] {
+            let bins = window / 2 + 1;
+            let random = |width| Tensor::<3>::random([2, 5, width], Distribution::Uniform(-2.0, 2.0), &cpu);
+            let close = |a: Tensor<3>, b: Tensor<3>| {
+                let worst = (a - b.inner()).abs().max().into_scalar::<f32>();
+                assert!(worst < 2e-4, "{window}: {worst}");
+            };
+            let (rows, x) = (random(window), random(2 * bins));
+            let matrix = forward(window, &training);
+            close(magnitudes(rows.clone(), &forward(window, &cpu)), magnitudes(rows.autodiff(), &matrix));
+            let matrix = inverse(window, &training);
+            let slow = synthesized(x.clone().autodiff(), 1.5, window, &matrix);
+            close(synthesized(x, 1.5, window, &inverse(window, &cpu)), slow);
+            let (rows, hop) = (random(20), 5);
+            close(overlap(rows.clone(), hop).unsqueeze(), overlap(rows.autodiff(), hop).unsqueeze());
         }
     }
 

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use jielong_nn::module::{constant, uniform};
 
 use super::config::{FrameConfig, LayerConfig};
-use super::frames::{envelope, forward, inverse, magnitudes, mel, overlap, windows};
+use super::frames::{envelope, forward, inverse, magnitudes, mel, overlap, synthesized, windows};
 
 /// ε of Snake and of the norms.
 const SNAKE_EPS: f64 = 1e-9;
@@ -18,7 +18,7 @@ const NORM_EPS: f64 = 1e-6;
 /// Below this, a mel band counts as silent.
 const FLOOR: f64 = 1e-5;
 /// The largest magnitude of a spectrum, as a logarithm.
-const LOUDEST: f64 = 4.6;
+const LOUDEST: f32 = 4.6;
 
 /// A layer: `[b, channels, time]` → the same.
 #[derive(Module, Debug)]
@@ -243,7 +243,7 @@ impl Mel {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [b, _, n] = x.dims();
         let rows = windows(x.reshape([b, n]), self.window, self.hop);
-        let spectra = magnitudes(rows.matmul(self.transform.clone().unsqueeze::<3>()));
+        let spectra = magnitudes(rows, &self.transform);
         let bands = spectra.matmul(self.bands.clone().unsqueeze::<3>());
         // -11.5 is silence, 5 is loud.
         ((bands.clamp_min(FLOOR).log() + 4.0) / 5.0).swap_dims(1, 2)
@@ -383,11 +383,8 @@ impl Spectrum {
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = self.out.forward(x.swap_dims(1, 2));
-        let [b, t, two] = x.dims();
-        let magnitude = x.clone().narrow(2, 0, two / 2).clamp_max(LOUDEST).exp();
-        let phase = x.narrow(2, two / 2, two / 2);
-        let parts = Tensor::cat(vec![magnitude.clone() * phase.clone().cos(), magnitude * phase.sin()], 2);
-        let rows = parts.reshape([b * t, two]).matmul(self.transform.clone()).reshape([b, t, self.window]);
+        let [_, t, _] = x.dims();
+        let rows = synthesized(x, LOUDEST, self.window, &self.transform);
         let through = envelope(self.window, self.hop, t, &rows.device());
         (overlap(rows, self.hop) / (through + 1e-3)).unsqueeze_dim(1)
     }

@@ -198,7 +198,7 @@ impl OfSpectra {
     fn forward(&self, samples: Tensor<2>) -> Seen {
         let rows = windows(samples, self.window, self.window / 4);
         let [b, t, window] = rows.dims();
-        let spectra = magnitudes(rows.reshape([1, b * t, window]).matmul(self.transform.clone().unsqueeze::<3>()));
+        let spectra = magnitudes(rows.reshape([1, b * t, window]), &self.transform);
         // Loudness as it is heard, and the same for all windows.
         let x = (spectra / (window as f64).sqrt() + 1e-4).log().reshape([b, 1, t, window / 2 + 1]);
         let mut seen = Vec::with_capacity(self.convs.len() + 1);

@@ -80,7 +80,7 @@ impl Comparison {
             let spectra = |samples: &Tensor<2>| {
                 let rows = windows(samples.clone(), *window, window / 4);
                 let [b, t, _] = rows.dims();
-                magnitudes(rows.reshape([1, b * t, *window]).matmul(transform.clone().unsqueeze::<3>()))
+                magnitudes(rows.reshape([1, b * t, *window]), transform)
             };
             let (a, b) = (spectra(found), spectra(expected));
             let bands = |x: &Tensor<3>| x.clone().matmul(bands.clone().unsqueeze::<3>()).clamp_min(FLOOR_BAND).log();
