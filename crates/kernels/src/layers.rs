@@ -240,6 +240,48 @@ for_each_isa! {
     }
 }
 
+/// `erf(x / √2)` and `exp(−x² / 2)`: Abramowitz & Stegun (1964), 7.1.26, whose error is below 1.5e-7.
+#[inline(always)]
+fn erf_of(x: f32) -> [f32; 2] {
+    const A: [f32; 5] = [1.061_405_4, -1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6];
+    let (z, bell) = (x.abs() * std::f32::consts::FRAC_1_SQRT_2, exp(-0.5 * x * x));
+    let t = 1.0 / (0.327_591_1 * z + 1.0);
+    let sum = A.iter().fold(0.0, |sum, a| (sum * t) + a);
+    [(1.0 - sum * t * bell).copysign(x), bell]
+}
+
+/// GELU: `x ← x · Φ(x)` (Hendrycks & Gimpel 2016), on this thread.
+pub fn gelu(isa: Isa, x: &mut [f32]) {
+    gelu_values(isa, x);
+}
+
+/// The gradient of [`gelu`]: `x` becomes it.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn gelu_gradients(isa: Isa, x: &mut [f32], dy: &[f32]) {
+    assert_eq!(x.len(), dy.len(), "a gradient for each value");
+    gelu_slopes(isa, x, dy);
+}
+
+for_each_isa! {
+    fn gelu_values(x: &mut [f32]) {
+        for x in x.iter_mut() {
+            *x *= 0.5 * (1.0 + erf_of(*x)[0]);
+        }
+    }
+}
+
+for_each_isa! {
+    fn gelu_slopes(x: &mut [f32], dy: &[f32]) {
+        const DENSITY: f32 = 0.398_942_3; // 1 / √(2π)
+        for (x, dy) in x.iter_mut().zip(dy) {
+            let [erf, bell] = erf_of(*x);
+            *x = dy * (0.5 * (1.0 + erf) + *x * bell * DENSITY);
+        }
+    }
+}
+
 for_each_isa! {
     fn gelu_tanh(gate: &mut [f32], up: &[f32]) {
         const SQRT_2_OVER_PI: f32 = 0.797_884_6;

@@ -41,8 +41,8 @@ pub use cross_entropy::{log_sum_exp, probabilities};
 pub use dtype::{Dtype, UnknownDtype};
 pub use group_norm::GroupNorm;
 pub use layers::{
-    Gate, gated, rms_norm, rms_norm_gradients, rms_norm_rows, rotate, rotate_positions, silu_gated,
-    silu_gated_gradients,
+    Gate, gated, gelu, gelu_gradients, rms_norm, rms_norm_gradients, rms_norm_rows, rotate, rotate_positions,
+    silu_gated, silu_gated_gradients,
 };
 pub use mapped::MappedFile;
 pub use matmul::rows::Rows;

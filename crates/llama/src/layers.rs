@@ -69,7 +69,7 @@ impl Mlp {
             }
             _ => match self.activation {
                 Activation::Silu => layers::silu_gated(gate, up),
-                Activation::Gelu => activation::gelu(gate) * up,
+                Activation::Gelu => layers::gelu(gate) * up,
                 Activation::GeluTanh => activation::gelu_approximate(gate) * up,
             },
         };

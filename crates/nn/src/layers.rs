@@ -1,4 +1,4 @@
-//! Norm, rotation and gate of a transformer's layers, with gradients: one pass of our own each on the CPU, Burn's operations elsewhere.
+//! Norm, rotation, gate and GELU of a network's layers, with gradients: one pass of our own each on the CPU, Burn's operations elsewhere.
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -8,7 +8,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::{FloatDType, Tensor, TensorData, activation};
 use burn_flex::{Flex, FlexTensor};
 use jielong_kernels::{
-    Isa, rms_norm_gradients, rms_norm_rows, rotate_positions, silu_gated as gate_rows, silu_gated_gradients,
+    Isa, gelu as gelu_values, gelu_gradients, rms_norm_gradients, rms_norm_rows, rotate_positions,
+    silu_gated as gate_rows, silu_gated_gradients,
 };
 use rayon::prelude::*;
 
@@ -201,6 +202,48 @@ impl Backward<Flex, 2> for Gated {
     }
 }
 
+/// GELU, value by value: `x · Φ(x)` (Hendrycks & Gimpel 2016).
+#[must_use]
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match Where::of(&[x.device()], &[x.dtype()]) {
+        Where::Cpu => Tensor::from_primitive::<Flex>(gelu_of(&plain(x))),
+        Where::Training => {
+            let x = tracked(x);
+            let node = [x.node()];
+            let x = x.into_primitive();
+            let y = gelu_of(&x);
+            let y = match Gelu.prepare::<NoCheckpointing>(node).compute_bound().stateful() {
+                OpsKind::Tracked(prep) => prep.finish(x, y),
+                OpsKind::UnTracked(prep) => prep.finish(y),
+            };
+            Tensor::from_primitive::<Autodiff<Flex>>(y)
+        }
+        Where::Elsewhere => activation::gelu(x),
+    }
+}
+
+fn gelu_of(x: &FlexTensor) -> FlexTensor {
+    let (shape, mut y, isa) = (x.layout().shape().clone(), values(x).into_owned(), Isa::best());
+    y.par_chunks_mut(TASK).for_each(|y| gelu_values(isa, y));
+    FlexTensor::from_data(TensorData::new(y, shape))
+}
+
+#[derive(Debug)]
+struct Gelu;
+
+impl Backward<Flex, 1> for Gelu {
+    type State = FlexTensor;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node);
+        let [Some(node)] = ops.parents else { return };
+        let (shape, isa) = (ops.state.layout().shape().clone(), Isa::best());
+        let (mut x, dy) = (values(&ops.state).into_owned(), values(&dy));
+        x.par_chunks_mut(TASK).zip(dy.par_chunks(TASK)).for_each(|(x, dy)| gelu_gradients(isa, x, dy));
+        grads.register::<Flex>(node.id, FlexTensor::from_data(TensorData::new(x, shape)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -264,6 +307,8 @@ mod tests {
             let up = random([3, 7, width]);
             let ours = all(&x, &up, &slopes, silu_gated);
             close(&ours, &all(&x, &up, &slopes, |gate, up| activation::silu(gate) * up));
+            let ours = all(&x, &up, &slopes, |x, up| gelu(x) + up);
+            close(&ours, &all(&x, &up, &slopes, |x, up| activation::gelu(x) + up));
             let plain = rms_norm(x.clone().inner(), weight.inner(), 1e-5).into_data();
             assert_eq!(plain.iter::<f32>().count(), 21 * width);
         }

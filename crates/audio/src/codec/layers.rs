@@ -4,9 +4,9 @@
 //! ConvNeXt, Siuzdak 2023 for the head of spectra. Fields are named so that the weights have Descript's names.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::gelu;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor};
+use jielong_nn::layers::gelu;
 use jielong_nn::module::{constant, uniform};
 
 use super::config::{FrameConfig, LayerConfig};
