@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::{Bool, Device, FloatDType, Tensor, TensorData, activation};
 use burn_flex::{Flex, FlexTensor};
 use jielong_kernels::{Attended, AttendedGradients, AttentionWithin, Isa};
 use rayon::prelude::*;
 
-use crate::cpu::{Where, plain, tracked, values};
+use crate::cpu::{Where, differentiable, plain, tracked, values};
 
 /// How a query and a key become a score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,17 +73,10 @@ pub fn attend_within(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sees: &Sees, scor
             let (y, _) = within.forward([&plain(q), &plain(k), &plain(v)]);
             Tensor::from_primitive::<Flex>(y)
         }
-        Where::Training => {
-            let inputs = [q, k, v].map(tracked);
-            let nodes = inputs.each_ref().map(|x| x.node());
-            let [q, k, v] = inputs.map(|x| x.into_primitive());
-            let (y, attended) = within.forward([&q, &k, &v]);
-            let y = match AttendWithin.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((within, [q, k, v], attended), y),
-                OpsKind::UnTracked(prep) => prep.finish(y),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(y)
-        }
+        Where::Training => differentiable(AttendWithin, [q, k, v].map(tracked), |inputs| {
+            let (y, attended) = within.forward(inputs.each_ref());
+            ((within, inputs, attended), y)
+        }),
         Where::Elsewhere => with_burn(q, k, v, sees, scores),
     }
 }

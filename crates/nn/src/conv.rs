@@ -5,11 +5,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
@@ -17,7 +15,7 @@ pub use jielong_kernels::Factors;
 use jielong_kernels::{Conv2d, Filter, Isa};
 use rayon::prelude::*;
 
-use crate::cpu::{Where, plain, tracked, values};
+use crate::cpu::{Where, differentiable, plain, tracked, values};
 
 /// Parts of a batch whose gradients of a weight are summed apart, then in order: results do not depend on threads.
 const PARTS: usize = 8;
@@ -57,16 +55,11 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, sliding: Sliding
             Tensor::from_primitive::<Flex>(forward(shape, Factors::F32, &x, &weight, &bias))
         }
         Where::Training if kernel == across => {
-            let [x, weight, bias] = [tracked(x), tracked(weight), tracked(bias)];
-            let nodes = [x.node(), weight.node(), bias.node()];
-            let [x, weight, bias] = [x.into_primitive(), weight.into_primitive(), bias.into_primitive()];
-            let factors = training_factors();
-            let y = forward(shape, factors, &x, &weight, &bias);
-            let y = match Conv.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((shape, factors, x, weight), y),
-                OpsKind::UnTracked(prep) => prep.finish(y),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(y)
+            differentiable(Conv, [tracked(x), tracked(weight), tracked(bias)], |[x, weight, bias]| {
+                let factors = training_factors();
+                let y = forward(shape, factors, &x, &weight, &bias);
+                ((shape, factors, x, weight), y)
+            })
         }
         _ => {
             let options = ConvOptions::new_with_padding([stride; 2], [padding; 2], [1; 2], 1);

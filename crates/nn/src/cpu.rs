@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
@@ -45,6 +47,21 @@ pub(crate) fn tracked<const D: usize>(tensor: Tensor<D>) -> FloatTensor<Autodiff
         Ok(tensor) => tensor,
         Err(error) => unreachable!("a tensor of the CPU: {error:?}"),
     }
+}
+
+/// An operation on tensors that are [`Where::Training`]: `compute` gives what the way back needs, and the result.
+pub(crate) fn differentiable<O: Backward<Flex, N>, const N: usize, const D: usize>(
+    operation: O,
+    inputs: [FloatTensor<Autodiff<Flex>>; N],
+    compute: impl FnOnce([FlexTensor; N]) -> (O::State, FlexTensor),
+) -> Tensor<D> {
+    let nodes = inputs.each_ref().map(|x| x.node());
+    let (state, y) = compute(inputs.map(|x| x.into_primitive()));
+    let y = match operation.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(state, y),
+        OpsKind::UnTracked(prep) => prep.finish(y),
+    };
+    Tensor::from_primitive::<Autodiff<Flex>>(y)
 }
 
 /// The values of a tensor of f32, in order.

@@ -1,16 +1,14 @@
 //! How well classes are predicted, with gradients: two passes of our own on the CPU, Burn's operations elsewhere.
 
-use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::{FloatDType, Int, Tensor, TensorData, activation};
 use burn_flex::{Flex, FlexTensor};
 use jielong_kernels::{Isa, log_sum_exp, probabilities};
 use rayon::prelude::*;
 
-use crate::cpu::{Where, plain, tracked, values};
+use crate::cpu::{Where, differentiable, plain, tracked, values};
 
 /// −ln p of one class a row, in nats: logits `[n, classes]` → `[n]`. Computed in f32.
 ///
@@ -22,17 +20,10 @@ pub fn of_logits(logits: Tensor<2>, targets: &[u32]) -> Tensor<1> {
     assert!(targets.len() == n && targets.iter().all(|&target| (target as usize) < classes), "a class for each row");
     match Where::of(&[logits.device()], &[logits.dtype()]) {
         Where::Cpu => Tensor::from_primitive::<Flex>(forward(&plain(logits), targets).0),
-        Where::Training => {
-            let logits = tracked(logits);
-            let node = [logits.node()];
-            let logits = logits.into_primitive();
+        Where::Training => differentiable(CrossEntropy, [tracked(logits)], |[logits]| {
             let (losses, log_sums) = forward(&logits, targets);
-            let losses = match CrossEntropy.prepare::<NoCheckpointing>(node).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((logits, log_sums, targets.to_vec()), losses),
-                OpsKind::UnTracked(prep) => prep.finish(losses),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(losses)
-        }
+            ((logits, log_sums, targets.to_vec()), losses)
+        }),
         Where::Elsewhere => with_burn(logits, targets),
     }
 }

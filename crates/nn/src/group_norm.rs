@@ -1,16 +1,14 @@
 //! Group norm over pictures, with gradients: one pass of our own on the CPU, Burn's operations elsewhere.
 
-use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
 use jielong_kernels::{GroupNorm, Isa};
 use rayon::prelude::*;
 
-use crate::cpu::{Where, plain, tracked, values};
+use crate::cpu::{Where, differentiable, plain, tracked, values};
 
 /// What follows a norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +36,10 @@ pub fn group_norm(
             let [x, weight, bias] = [plain(x), plain(weight), plain(bias)];
             Tensor::from_primitive::<Flex>(forward(norm, &x, &weight, &bias))
         }
-        Where::Training => {
-            let [x, weight, bias] = [tracked(x), tracked(weight), tracked(bias)];
-            let nodes = [x.node(), weight.node(), bias.node()];
-            let [x, weight, bias] = [x.into_primitive(), weight.into_primitive(), bias.into_primitive()];
+        Where::Training => differentiable(Norm, [tracked(x), tracked(weight), tracked(bias)], |[x, weight, bias]| {
             let y = forward(norm, &x, &weight, &bias);
-            let y = match Norm.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((norm, [x, weight, bias]), y),
-                OpsKind::UnTracked(prep) => prep.finish(y),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(y)
-        }
+            ((norm, [x, weight, bias]), y)
+        }),
         Where::Elsewhere => with_burn(x, weight, bias, (groups, eps), then),
     }
 }

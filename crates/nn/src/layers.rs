@@ -1,10 +1,8 @@
 //! Norm, rotation, gate and GELU of a network's layers, with gradients: one pass of our own each on the CPU, Burn's operations elsewhere.
 
-use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::{FloatDType, Tensor, TensorData, activation};
 use burn_flex::{Flex, FlexTensor};
 use jielong_kernels::{
@@ -13,7 +11,7 @@ use jielong_kernels::{
 };
 use rayon::prelude::*;
 
-use crate::cpu::{Where, plain, tracked, values};
+use crate::cpu::{Where, differentiable, plain, tracked, values};
 
 /// Values that are one thread's work.
 const TASK: usize = 1 << 14;
@@ -23,17 +21,10 @@ const TASK: usize = 1 << 14;
 pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Tensor<D> {
     match Where::of(&[x.device(), weight.device()], &[x.dtype(), weight.dtype()]) {
         Where::Cpu => Tensor::from_primitive::<Flex>(normed(&plain(x), &plain(weight), eps)),
-        Where::Training => {
-            let [x, weight] = [tracked(x), tracked(weight)];
-            let nodes = [x.node(), weight.node()];
-            let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        Where::Training => differentiable(Norm, [tracked(x), tracked(weight)], |[x, weight]| {
             let y = normed(&x, &weight, eps);
-            let y = match Norm.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((x, weight, eps), y),
-                OpsKind::UnTracked(prep) => prep.finish(y),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(y)
-        }
+            ((x, weight, eps), y)
+        }),
         Where::Elsewhere => norm_with_burn(x, weight, eps),
     }
 }
@@ -102,17 +93,11 @@ pub fn rotate(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
     let [_, _, heads, d] = x.dims();
     match Where::of(&[x.device(), cos.device()], &[x.dtype(), cos.dtype()]) {
         Where::Cpu => Tensor::from_primitive::<Flex>(rotated(&plain(x), &angles.map(plain), [heads, d], false)),
-        Where::Training => {
-            let x = tracked(x);
-            let node = [x.node()];
-            let (x, angles) = (x.into_primitive(), angles.map(plain));
+        Where::Training => differentiable(Rotate, [tracked(x)], |[x]| {
+            let angles = angles.map(plain);
             let y = rotated(&x, &angles, [heads, d], false);
-            let y = match Rotate.prepare::<NoCheckpointing>(node).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish((angles, [heads, d]), y),
-                OpsKind::UnTracked(prep) => prep.finish(y),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(y)
-        }
+            ((angles, [heads, d]), y)
+        }),
         Where::Elsewhere => rotate_with_burn(x, cos, sin),
     }
 }
@@ -160,17 +145,10 @@ impl Backward<Flex, 1> for Rotate {
 pub fn silu_gated<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     match Where::of(&[gate.device(), up.device()], &[gate.dtype(), up.dtype()]) {
         Where::Cpu => Tensor::from_primitive::<Flex>(gated(&plain(gate), &plain(up))),
-        Where::Training => {
-            let [gate, up] = [tracked(gate), tracked(up)];
-            let nodes = [gate.node(), up.node()];
-            let [gate, up] = [gate.into_primitive(), up.into_primitive()];
+        Where::Training => differentiable(Gated, [gate, up].map(tracked), |[gate, up]| {
             let y = gated(&gate, &up);
-            let y = match Gated.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish([gate, up], y),
-                OpsKind::UnTracked(prep) => prep.finish(y),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(y)
-        }
+            ([gate, up], y)
+        }),
         Where::Elsewhere => activation::silu(gate) * up,
     }
 }
@@ -207,17 +185,10 @@ impl Backward<Flex, 2> for Gated {
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     match Where::of(&[x.device()], &[x.dtype()]) {
         Where::Cpu => Tensor::from_primitive::<Flex>(gelu_of(&plain(x))),
-        Where::Training => {
-            let x = tracked(x);
-            let node = [x.node()];
-            let x = x.into_primitive();
+        Where::Training => differentiable(Gelu, [tracked(x)], |[x]| {
             let y = gelu_of(&x);
-            let y = match Gelu.prepare::<NoCheckpointing>(node).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish(x, y),
-                OpsKind::UnTracked(prep) => prep.finish(y),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(y)
-        }
+            (x, y)
+        }),
         Where::Elsewhere => activation::gelu(x),
     }
 }
