@@ -31,7 +31,7 @@ pub use pictures::{Entry, Pictures};
 pub use recipe::{Content, Part, Recipe};
 pub use sound_recipe::{RecordedVoice, RecordingRecipe, SpeechRecipe, SpokenVoice};
 pub use sounds::{Recording, Sounds, is_recording};
-pub use subject::{Split, base, normal, split};
+pub use subject::{Split, base, normal, number, split};
 
 /// Begins the names of folders that are being made; those of killed processes are swept away by the next.
 const WORK: &str = ".partial-";
@@ -41,7 +41,8 @@ const WORK: &str = ".partial-";
 /// # Errors
 /// None in a tested build.
 pub fn recipes() -> Result<Vec<Recipe>, DataError> {
-    const ALL: [(&str, &str); 3] = [
+    const ALL: [(&str, &str); 4] = [
+        (include_str!("../../../../datasets/digits.toml"), "datasets/digits.toml"),
         (include_str!("../../../../datasets/emoji.toml"), "datasets/emoji.toml"),
         (include_str!("../../../../datasets/prompts.toml"), "datasets/prompts.toml"),
         (include_str!("../../../../datasets/speech.toml"), "datasets/speech.toml"),

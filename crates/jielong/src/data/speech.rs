@@ -31,7 +31,7 @@ pub(super) fn make(
     let mut entries = Vec::new();
     for voice in &speech.voices {
         folder::make(&out.join(&voice.name))?;
-        let texts = speech.texts.get(&voice.language).map_or(&[][..], Vec::as_slice);
+        let texts = speech.texts(&voice.language);
         progress.count(&voice.name, texts.len() as u64);
         let numbered: Vec<_> = texts.iter().enumerate().collect();
         for some in numbered.chunks(AT_ONCE) {

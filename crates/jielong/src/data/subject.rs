@@ -65,7 +65,10 @@ pub fn base(id: &str, bases: &Bases) -> String {
 /// The half of a base: a share of all hashes is held out.
 #[must_use]
 pub fn split(base: &str, held_out: f64) -> Split {
-    let hash = Sha256::digest(base.as_bytes());
-    let number = hash.iter().take(6).fold(0u64, |number, &byte| number << 8 | u64::from(byte));
-    if (number as f64) < held_out * (1u64 << 48) as f64 { Split::HeldOut } else { Split::Train }
+    if (number(base) as f64) < held_out * (1u64 << 48) as f64 { Split::HeldOut } else { Split::Train }
+}
+
+/// A number below 2⁴⁸ that stands for a text: its hash.
+pub fn number(text: &str) -> u64 {
+    Sha256::digest(text.as_bytes()).iter().take(6).fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
