@@ -38,6 +38,8 @@ save_every = 2
 name = "restyle"
 data = "PICTURES"
 drop = 0.5
+variants = 1
+changes = { flip = 1.0, shift = 0.1 }
 prompt = [{ text = "{style}" }, { image = "other" }]
 answer = { image = "this" }
 
@@ -123,6 +125,14 @@ fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
     // In two parts and in one: the same weights.
     program.ok(&["train", recipe, "--steps", "2"]);
     program.ok(&["train", recipe]);
+    let sample = |name: &str| fs::read(program.path("run/samples").join(name)).unwrap();
+    for (task, pictures) in [("restyle", 3), ("draw", 2), ("finish", 2)] {
+        let png = sample(&format!("{task}-step-000000003.png"));
+        let sheet = jielong_image::picture::Picture::decode("sheet", &png, &Default::default()).unwrap();
+        assert_eq!(sheet.height, pictures * 132 + 4, "{task}");
+    }
+    let described = String::from_utf8(sample("describe-step-000000003.txt")).unwrap();
+    assert!(described.lines().all(|line| line.split('\t').nth(1).unwrap().starts_with("shape")), "{described}");
     let whole = program.path("whole");
     program.ok(&["train", recipe, "--out", whole.to_str().unwrap()]);
     let weights = |folder: &Path| fs::read(folder.join("model/model.safetensors")).unwrap();
@@ -172,6 +182,45 @@ fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
     ];
     assert_eq!(program.json(&eval)["ways"].as_array().unwrap().len(), 4);
     assert!(sheet.is_file());
+}
+
+/// A text model learns to draw; what it knew stays, and its tokens keep their ids.
+#[test]
+fn a_checkpoint_of_text_is_enlarged_by_pictures() {
+    let program = Program::new();
+    data(&program);
+    configs(&program);
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/tiny-chat");
+    let base = base.to_str().unwrap();
+    fs::write(program.path("vocab.toml"), VOCAB).unwrap();
+    let path = program.path("train.toml");
+    let recipe = fs::read_to_string(&path).unwrap();
+    let (start, end) = (recipe.find("[model]").unwrap(), recipe.find("[plan]").unwrap());
+    let tasks = recipe.find("[[task]]\nname = \"fold\"").unwrap();
+    let recipe = format!("{}[model]\nbase = {base:?}\n\n{}", &recipe[..start], &recipe[end..tasks]);
+    fs::write(&path, recipe.replace("steps = 3", "steps = 1").replace("rate = 1e-3", "rate = 0.0")).unwrap();
+    program.ok(&["train", path.to_str().unwrap()]);
+    let model = program.path("run/model");
+    let model = model.to_str().unwrap();
+    let out = program.path("out.png");
+    let answers = ask(&program, &["image", "draw", "shape 3", "--style", "red", "-o", out.to_str().unwrap()]);
+    assert_eq!(answers["answers"][0]["codes"].as_array().unwrap().len(), 64);
+    // Nothing was learned at a rate of 0: the same text has the same logits, up to the rounding of bf16.
+    let logits = |model: &str| {
+        let file = program.path("logits.safetensors");
+        program.ok(&["logits", "-m", model, "--ids", "256,72,101", "-o", file.to_str().unwrap()]);
+        let bytes = fs::read(&file).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let tensor = tensors.tensors().remove(0).1;
+        let width = *tensor.shape().last().unwrap();
+        let all: Vec<f32> = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        all[all.len() - width..][..260].to_vec()
+    };
+    let encoded = |model: &str| program.ok(&["tokens", "encode", "-m", model, "hello"]);
+    assert_eq!(encoded(base), encoded(model));
+    for (before, after) in logits(base).into_iter().zip(logits(model)) {
+        assert!((before - after).abs() < 0.02, "{before} {after}");
+    }
 }
 
 /// The baselines: pixels and samples as tokens, through the same trainer.
@@ -312,6 +361,7 @@ fn what_does_not_fit_is_named() {
         ("answer = { text = \"{name}\" }", "answer = { text = \"{title}\" }", "title"),
         ("answer = { protein", "answer = { image = \"this\" }\nweight = -1.0\n#", "weight"),
         ("length = 200", "length = 20", "fits"),
+        ("variants = 1", "variants = 100", "variants"),
         ("kind = \"transformer\"", "kind = \"transformer\"\nnonsense = 1", "nonsense"),
         ("vocab = \"vocab.toml\"", "vocab = \"none.toml\"", "none.toml"),
     ];

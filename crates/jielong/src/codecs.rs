@@ -32,14 +32,14 @@ pub const PALETTE: &str = "palette.json";
 
 /// A codec for pictures, whichever it is.
 pub struct PictureCodec {
-    codec: Box<dyn Codec<Media = Picture>>,
+    codec: Box<dyn Codec<Media = Picture> + Send + Sync>,
     patch: usize,
     files: Vec<PathBuf>,
 }
 
 /// A codec for sounds, whichever it is.
 pub struct SoundCodec {
-    codec: Box<dyn Codec<Media = Sound>>,
+    codec: Box<dyn Codec<Media = Sound> + Send + Sync>,
     rate: u32,
     hop: usize,
     files: Vec<PathBuf>,

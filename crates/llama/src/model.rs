@@ -222,7 +222,8 @@ impl Llama {
         if self.config.embedding_scale != 1.0 {
             x = x * self.config.embedding_scale;
         }
-        let angles: Vec<_> = self.ropes.iter().map(|rope| rope.angles(start, t)).collect();
+        let device = self.device().inner();
+        let angles: Vec<_> = self.ropes.iter().map(|rope| rope.angles(start, t, &device)).collect();
         let mut sights: Vec<(Option<usize>, Sight)> = Vec::new(); // one for each kind of window
         for (index, (block, layer)) in self.blocks.iter().zip(&self.config.layers).enumerate() {
             if !sights.iter().any(|(window, _)| *window == layer.window) {

@@ -198,7 +198,7 @@ impl RopeConfig {
     }
 }
 
-/// Frequencies on a device, ready to make the angles of any positions; nothing is learned of them.
+/// Frequencies, ready to make the angles of any positions; nothing is learned of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
     frequencies: Tensor<2>, // [1, dim/2], f32
@@ -218,11 +218,12 @@ impl Rope {
         Self { frequencies: frequencies.unsqueeze(), factor: config.attention_factor() }
     }
 
-    /// Angles of the positions `start .. start + count`.
-    pub(crate) fn angles(&self, start: usize, count: usize) -> Angles {
+    /// Angles of the positions `start .. start + count`, on a device.
+    pub(crate) fn angles(&self, start: usize, count: usize, device: &Device) -> Angles {
         let range = start as i64..(start + count) as i64;
-        let positions = Tensor::<1, Int>::arange(range, &self.frequencies.device()).float().unsqueeze_dim::<2>(1);
-        let angles = (positions * self.frequencies.clone()).unsqueeze_dims::<4>(&[0, 2]); // [1, t, 1, dim/2]
+        let frequencies = self.frequencies.clone().to_device(device); // a copy of the model learns there
+        let positions = Tensor::<1, Int>::arange(range, device).float().unsqueeze_dim::<2>(1);
+        let angles = (positions * frequencies).unsqueeze_dims::<4>(&[0, 2]); // [1, t, 1, dim/2]
         Angles { cos: angles.clone().cos() * self.factor, sin: angles.sin() * self.factor }
     }
 }

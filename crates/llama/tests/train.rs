@@ -56,6 +56,11 @@ impl Rows for Counting {
 }
 
 fn task(answers_only: bool) -> LlamaTask<Counting> {
+    shared(answers_only, 1)
+}
+
+/// The CPU so many times, each with its part of a batch.
+fn shared(answers_only: bool, devices: usize) -> LlamaTask<Counting> {
     let shape = NewModel {
         hidden: 32,
         layers: 2,
@@ -70,7 +75,8 @@ fn task(answers_only: bool) -> LlamaTask<Counting> {
     let compute = Compute::Burn { device: Device::flex().autodiff(), dtype: FloatDType::F32 };
     let model = Llama::new(&shape.config(12, None, &[]).unwrap(), 1, &LoadOptions { compute, context: None });
     let optimiser = AdamWConfig::default();
-    let settings = Settings { length: 40, batch: 2, optimiser, average: 0.9 };
+    let settings =
+        Settings { length: 40, batch: 2, optimiser, average: 0.9, beside: vec![Device::flex(); devices - 1] };
     LlamaTask::new(model.unwrap(), Counting::new(answers_only), settings).unwrap()
 }
 
@@ -129,6 +135,34 @@ fn what_is_regular_is_learned_and_goes_on_to_the_same_bits() {
     }
 }
 
+/// What several devices learn of a batch is what one learns, but for the order of sums; and it goes on to the same bits.
+#[test]
+fn devices_share_out_the_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |devices: usize| {
+        let (out, mut losses) = (folder.path().join(devices.to_string()), Vec::new());
+        let never = AtomicBool::new(false);
+        run(&mut shared(false, devices), (&plan(10), "counting"), &out, &never, &mut |event| {
+            if let Event::Stepped { losses: found, .. } = event {
+                losses.push(found[0].1);
+            }
+        })
+        .unwrap();
+        losses
+    };
+    let one = losses(1);
+    assert!(one[9] < one[0] - 0.1, "{one:?}");
+    for devices in [2, 3, 4, 5] {
+        let several = losses(devices);
+        assert!(several.iter().zip(&one).all(|(a, b)| (a - b).abs() < 1e-3), "{devices}: {several:?}, {one:?}");
+    }
+
+    let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(name));
+    let (_, scores) = train(&mut shared(false, 3), &whole, None);
+    assert_eq!(train(&mut shared(false, 3), &parts, Some(17)).0, End::Interrupted(17));
+    assert_eq!(train(&mut shared(false, 3), &parts, None), (End::Finished, scores));
+}
+
 /// With the weights of supervised fine-tuning nothing is learned but answers.
 #[test]
 fn what_does_not_count_is_not_learned() {
@@ -164,7 +198,8 @@ fn the_answer_that_is_liked_becomes_likelier() {
     let options = LoadOptions { compute, context: None };
     let base = folder.path().join("model");
     before.result().save(&base, jielong_kernels::Dtype::F32).unwrap();
-    let settings = Settings { length: 8, batch: 4, optimiser: AdamWConfig::default(), average: 0.0 };
+    let (optimiser, beside) = (AdamWConfig::default(), vec![Device::flex()]);
+    let settings = Settings { length: 8, batch: 4, optimiser, average: 0.0, beside };
     let model = Llama::from_folder(&base, &options).unwrap();
     let pairs = [1, 4].map(|other| (0..10).map(|first| pair(first, other)).collect());
     let mut tuned = PreferenceTask::new(model, pairs, 0.1, &settings).unwrap();

@@ -63,6 +63,14 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
+    /// Several of them, with commas between: `cuda:0,cuda:1`.
+    ///
+    /// # Errors
+    /// [`DeviceError::Name`].
+    pub fn several(names: &str) -> Result<Vec<Self>, DeviceError> {
+        names.split(',').map(|name| name.trim().parse()).collect()
+    }
+
     /// The device, and what was picked where the choice was left open.
     ///
     /// # Errors
@@ -108,6 +116,8 @@ mod tests {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
         assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!(DeviceChoice::several("cuda:0, cuda:2"), Ok(vec![DeviceChoice::Cuda(0), DeviceChoice::Cuda(2)]));
+        assert_eq!(DeviceChoice::several("cpu,"), Err(DeviceError::Name(String::new())));
         for bad in ["", "gpu", "cuda:", "cuda:x", "cpu:0", "CUDA"] {
             assert_eq!(bad.parse::<DeviceChoice>(), Err(DeviceError::Name(bad.into())));
         }

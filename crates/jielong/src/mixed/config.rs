@@ -5,12 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use jielong_core::{SamplerConfig, Vocab, VocabConfig};
+use jielong_image::train::Changes;
 use serde::{Deserialize, Serialize};
 
 use crate::toml_file;
 
 /// The largest side of pictures.
 const MOST_SIDE: usize = 4096;
+/// The most ways in which pictures are changed.
+const MOST_VARIANTS: usize = 64;
 
 /// A vocabulary and tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,12 @@ pub struct TaskConfig {
     /// Share of the examples in which the texts of the prompt are left out: what classifier-free guidance needs.
     #[serde(default)]
     pub drop: f64,
+    /// In how many ways pictures that are learned from are changed, besides as they are; all of a subject are in the same way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub variants: usize,
+    /// How they are changed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub changes: Changes,
     /// What is given.
     #[serde(default)]
     pub prompt: Vec<Part>,
@@ -52,7 +61,7 @@ pub struct TaskConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Part>,
     /// How tokens are drawn when it is asked for, unless the user says otherwise.
-    #[serde(default, skip_serializing_if = "SamplingConfig::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sampling: SamplingConfig,
 }
 
@@ -74,11 +83,11 @@ pub struct SamplingConfig {
     pub guidance: Option<f32>,
 }
 
-impl SamplingConfig {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
+impl SamplingConfig {
     /// The sampler's settings.
     pub fn sampler(self) -> SamplerConfig {
         let temperature = self.temperature.unwrap_or(1.0);
@@ -222,6 +231,10 @@ impl TaskConfig {
     fn check(&self, vocab: &Vocab) -> Result<()> {
         ensure!(self.weight.is_finite() && self.weight >= 0.0, "`weight` = {}: a number from 0 on", self.weight);
         ensure!((0.0..=1.0).contains(&self.drop), "`drop` = {}: a share from 0 to 1", self.drop);
+        ensure!(self.variants <= MOST_VARIANTS, "`variants` = {}: from 0 to {MOST_VARIANTS}", self.variants);
+        let changed = self.media(vocab)?.is_some_and(|kind| vocab.kinds()[kind].grid);
+        ensure!(changed || self.variants == 0, "`variants`: only pictures are changed");
+        ensure!((self.variants == 0) == is_default(&self.changes), "`variants` and `changes` need each other");
         for part in self.parts() {
             let kind = &vocab.kinds()[vocab.kind(&part.kind)?];
             ensure!(
@@ -274,6 +287,10 @@ mod tests {
             ("{ image = \"this\" }", "{ image = \"this\", text = \"a\" }", "a part is"),
             ("data = \"emoji\"", "data = \"emoji\"\nweight = -1.0", "weight"),
             ("data = \"emoji\"", "data = \"emoji\"\ndrop = 2.0", "drop"),
+            ("data = \"emoji\"", "data = \"emoji\"\nvariants = 2", "changes"),
+            ("data = \"emoji\"", "data = \"emoji\"\nchanges = { flip = 0.5 }", "variants"),
+            ("data = \"emoji\"", "data = \"emoji\"\nvariants = 1000\nchanges = { flip = 0.5 }", "from 0 to 64"),
+            ("{ image = \"this\" }", "{ text = \"{name}\" }\nvariants = 2\nchanges = { flip = 0.5 }", "only pictures"),
             ("sizes = 8", "", "sizes"),
             ("[vocab]", "side = 0\n[vocab]", "side"),
         ] {

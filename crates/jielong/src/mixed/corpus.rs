@@ -11,8 +11,9 @@ use jielong_llama::train::{Pair, Row, Rows};
 use jielong_nn::train::{Random, TaskError};
 use jielong_text::Tokenizer;
 
+use super::codes::View;
 use super::{Entry, Example, File, Media, MixedConfig, Part, Sequences, TaskConfig};
-use crate::data::Split;
+use crate::data::{Split, number};
 use crate::sources::SourceOptions;
 
 /// How often a row is tried to be filled with another example that may be shorter.
@@ -25,11 +26,11 @@ pub struct Material<'a> {
     tasks: Vec<Rc<Coded>>,
 }
 
-/// Entries, and the segment of each if they are media.
+/// Entries, and if they are media the segment of each: as it is, then changed at random in several ways, only what is learned from.
 #[derive(Debug)]
 struct Coded {
     entries: Vec<Entry>,
-    segments: Vec<Segment>,
+    views: Vec<Vec<Option<Segment>>>,
 }
 
 /// What a model learns from: rows of examples, drawn by the weights of the tasks.
@@ -63,26 +64,15 @@ impl<'a> Material<'a> {
         sources: &SourceOptions,
         tell: &mut dyn FnMut(&str, usize, usize) -> bool,
     ) -> Result<Self> {
-        let mut known: HashMap<(&str, Option<usize>), Rc<Coded>> = HashMap::new();
-        let mut tasks = Vec::new();
-        for task in &config.tasks {
-            let kind = task.media(&media.vocab).with_context(|| format!("task `{}`", task.name))?;
-            let key = (task.data.as_str(), kind);
-            let coded = match known.get(&key) {
-                Some(coded) => Rc::clone(coded),
-                None => {
-                    let file = kind.map_or(File::Record, |kind| media.file(kind));
-                    let entries = Entry::all(&task.data, file, sources)?;
-                    let mut segments = Vec::new();
-                    if let Some(kind) = kind {
-                        let files: Vec<PathBuf> = entries.iter().filter_map(|entry| entry.file.clone()).collect();
-                        let mut told = |done| tell(&task.data, done, files.len());
-                        segments = media.of_files(kind, &files, &sources.cache, &mut told)?;
-                    }
-                    Rc::new(Coded { entries, segments })
-                }
+        let mut tasks: Vec<Rc<Coded>> = Vec::new();
+        for (at, task) in config.tasks.iter().enumerate() {
+            let about = || format!("task `{}`", task.name);
+            let kind = task.media(&media.vocab).with_context(about)?;
+            let key = |task: &'a TaskConfig| (&task.data, task.media(&media.vocab).ok(), task.variants, &task.changes);
+            let coded = match config.tasks[..at].iter().position(|other| key(other) == key(task)) {
+                Some(same) => Rc::clone(&tasks[same]),
+                None => Rc::new(Coded::of(task, kind, media, sources, tell)?),
             };
-            known.insert(key, Rc::clone(&coded));
             tasks.push(coded);
         }
         Ok(Self { config, media, tasks })
@@ -143,7 +133,33 @@ impl<'a> Material<'a> {
 }
 
 impl Coded {
-    /// The examples of a task: one of each entry, or of each pair of entries of one subject if the task has an `other`.
+    /// The entries of a task, with the codes of what is media of this kind.
+    fn of(
+        task: &TaskConfig,
+        kind: Option<usize>,
+        media: &Media,
+        sources: &SourceOptions,
+        tell: &mut dyn FnMut(&str, usize, usize) -> bool,
+    ) -> Result<Self> {
+        let entries = Entry::all(&task.data, kind.map_or(File::Record, |kind| media.file(kind)), sources)?;
+        let Some(kind) = kind else { return Ok(Self { entries, views: vec![Vec::new()] }) };
+        let files = |entries: &[&Entry]| -> Vec<PathBuf> { entries.iter().filter_map(|e| e.file.clone()).collect() };
+        let mut views = Vec::new();
+        for variant in 0..=task.variants {
+            let used: Vec<bool> = entries.iter().map(|entry| variant == 0 || entry.split == Split::Train).collect();
+            let seen: Vec<&Entry> =
+                entries.iter().zip(&used).filter_map(|(entry, used)| used.then_some(entry)).collect();
+            let seed = |entry: &&Entry| Random::at(&[variant as u64, number(&entry.subject)]).bits();
+            let view = View { changes: &task.changes, seeds: seen.iter().map(seed).collect() };
+            let (files, view) = (files(&seen), (variant > 0).then_some(&view));
+            let mut told = |done| tell(&task.data, variant * entries.len() + done, (1 + task.variants) * entries.len());
+            let mut segments = media.of_files(kind, (&files, view), &sources.cache, &mut told)?.into_iter();
+            views.push(used.into_iter().map(|used| if used { segments.next() } else { None }).collect());
+        }
+        Ok(Self { entries, views })
+    }
+
+    /// The examples of a task: in each view one of each entry, or of each pair of entries of one subject if the task has an `other`.
     fn examples(&self, task: &TaskConfig, sequences: &Sequences) -> Result<Vec<(Split, Example)>> {
         let paired = task.parts().any(|part| part.of == "other");
         let mut subjects: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -151,7 +167,12 @@ impl Coded {
             self.entries.iter().enumerate().for_each(|(at, e)| subjects.entry(&e.subject).or_default().push(at));
         }
         let mut examples = Vec::new();
-        for (this, entry) in self.entries.iter().enumerate() {
+        for (view, (this, entry)) in
+            self.views.iter().flat_map(|view| self.entries.iter().enumerate().map(move |e| (view, e)))
+        {
+            if view.get(this).is_some_and(Option::is_none) {
+                continue; // held out: it is not changed
+            }
             let others = match paired {
                 true => subjects[entry.subject.as_str()].iter().copied().filter(|&other| other != this).collect(),
                 false => vec![this],
@@ -159,7 +180,7 @@ impl Coded {
             for other in others {
                 let segment = |part: &Part| {
                     let kind = sequences.vocab.kind(&part.kind)?;
-                    match self.segments.get(if part.of == "other" { other } else { this }) {
+                    match view.get(if part.of == "other" { other } else { this }).and_then(Option::as_ref) {
                         Some(segment) if segment.kind == kind => Ok(segment.clone()),
                         _ => sequences.text(kind, &part.fill(|name| entry.fields.get(name).map(String::as_str))?),
                     }
@@ -208,6 +229,16 @@ impl Corpus {
     /// The examples that are scored.
     pub fn held_out(&self) -> &[Example] {
         &self.held_out
+    }
+
+    /// The examples that are scored, task by task.
+    pub fn held_out_by_task(&self) -> impl Iterator<Item = &[Example]> {
+        let mut rest = self.held_out();
+        self.tasks.iter().map(move |task| {
+            let (first, others) = rest.split_at(task.held_out);
+            rest = others;
+            first
+        })
     }
 
     /// An example by the weights of the tasks, with or without its texts.

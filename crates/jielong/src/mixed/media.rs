@@ -6,8 +6,9 @@ use anyhow::{Context, Result, bail, ensure};
 use jielong_audio::sound::{self, Sound};
 use jielong_core::{Codec, Codes, Kind, Segment, Vocab};
 use jielong_image::picture::{Picture, Reading};
-use jielong_image::train::whole;
+use jielong_image::train::{Changes, whole};
 use jielong_nn::device::Device;
+use jielong_nn::train::Random;
 use sha2::{Digest, Sha256};
 
 use super::{File, MixedConfig};
@@ -113,22 +114,33 @@ impl Media {
     /// # Errors
     /// The kind has no codec; the file cannot be read or coded.
     pub fn of_file(&self, kind: usize, path: &Path) -> Result<Segment> {
-        self.coded(kind, path, None)
+        self.coded(kind, path, None, None)
     }
 
-    /// A file of a data set as a segment: as [`Media::of_file`], but recordings are cut to what is learned of them.
-    pub(super) fn of_data(&self, kind: usize, path: &Path) -> Result<Segment> {
-        self.coded(kind, path, self.seconds)
+    /// A file of a data set as a segment: as [`Media::of_file`], but recordings are cut to what is learned of them, and pictures are
+    /// changed at random, from a seed on.
+    pub(super) fn of_data(&self, kind: usize, path: &Path, change: Option<(&Changes, u64)>) -> Result<Segment> {
+        self.coded(kind, path, self.seconds, change)
     }
 
-    /// A file as a segment; of a recording the middle, of so many seconds.
-    fn coded(&self, kind: usize, path: &Path, seconds: Option<f64>) -> Result<Segment> {
+    /// A file as a segment; of a recording the middle, of so many seconds; a picture perhaps changed.
+    fn coded(
+        &self,
+        kind: usize,
+        path: &Path,
+        seconds: Option<f64>,
+        change: Option<(&Changes, u64)>,
+    ) -> Result<Segment> {
         let about = || path.display().to_string();
         let codec = self.codec(kind)?;
         let codes = match codec {
             MediaCodec::Picture(codec) => {
-                let picture = whole(&Picture::open(path, &Reading::default())?, self.side).with_context(about)?;
-                codec.encode(&picture)
+                let picture = Picture::open(path, &Reading::default())?;
+                let picture = match change {
+                    Some((changes, seed)) => changes.apply(&picture, self.side, &mut Random::at(&[seed])),
+                    None => whole(&picture, self.side),
+                };
+                codec.encode(&picture.with_context(about)?)
             }
             MediaCodec::Sound(codec) => {
                 let rate = Some(codec.rate());
@@ -152,6 +164,15 @@ impl Media {
     pub fn of_picture(&self, kind: usize, picture: &Picture) -> Result<Segment> {
         let codec = self.pictures(kind)?;
         Ok(self.vocab.segment(kind, &codec.encode(picture)?, codec.books())?)
+    }
+
+    /// A sound as a segment, at the rate of the codec.
+    ///
+    /// # Errors
+    /// The kind has no codec of sounds; the codec does not take it.
+    pub fn of_sound(&self, kind: usize, sound: &Sound) -> Result<Segment> {
+        let codec = self.sounds(kind)?;
+        Ok(self.vocab.segment(kind, &codec.encode(sound)?, codec.books())?)
     }
 
     /// The picture of a segment: whole patches.

@@ -81,20 +81,26 @@ impl Mixed {
         Ok(Sequences { vocab: &self.media.vocab, tokenizer: self.pipeline.tokenizer()? })
     }
 
-    /// What follows these segments, as the model itself has it: a picture of the usual size, or as much of another kind as the
-    /// context holds.
-    ///
-    /// # Errors
-    /// Codes that a kind does not have.
-    pub fn ask(&self, segments: &[Segment], kind: usize) -> Result<Ask<'static>> {
-        let prompt = self.sequences()?.prompt(segments)?;
+    /// What follows a prompt, as the model itself has it: a picture of the usual size, or as much of another kind as the context
+    /// holds.
+    pub fn ask(&self, prompt: Prompt, kind: usize) -> Ask<'static> {
         let grid = self.media.grid(kind);
         let max_new_tokens = match grid.iter().product::<usize>() * self.media.vocab.kinds()[kind].frame() {
             codes if !grid.is_empty() => codes + 1,
             _ => self.pipeline.model.context().saturating_sub(prompt.tokens.len()),
         };
         let (sampling, begun) = (SamplerConfig::default(), Vec::new());
-        Ok(Ask { prompt, kind, grid, begun, guidance: 1.0, max_new_tokens, sampling, cancel: None })
+        Ask { prompt, kind, grid, begun, guidance: 1.0, max_new_tokens, sampling, cancel: None }
+    }
+
+    /// What follows a prompt, drawn as a task says.
+    ///
+    /// # Errors
+    /// The task's answer is of a kind that is not there.
+    pub fn ask_as(&self, task: &TaskConfig, prompt: Prompt) -> Result<Ask<'static>> {
+        let ask = self.ask(prompt, self.media.vocab.kind(&task.answer.kind)?);
+        let guidance = task.sampling.guidance.unwrap_or(1.0);
+        Ok(Ask { guidance, sampling: task.sampling.sampler(), ..ask })
     }
 
     /// A task as a question: its texts filled by fields and its media by what is given.
@@ -117,9 +123,7 @@ impl Mixed {
             }
         };
         let segments: Vec<Segment> = task.prompt.iter().map(segment).collect::<Result<_>>()?;
-        let ask = self.ask(&segments, self.media.vocab.kind(&task.answer.kind)?)?;
-        let guidance = task.sampling.guidance.unwrap_or(1.0);
-        Ok(Ask { guidance, sampling: task.sampling.sampler(), ..ask })
+        self.ask_as(task, sequences.prompt(&segments)?)
     }
 
     /// −ln p of each token of a sequence after the first `given`, among those that may come next, and how many those are.

@@ -46,7 +46,7 @@ impl PreferenceTask {
     /// # Errors
     /// [`RowError`]; the computation.
     pub fn new(model: Llama, pairs: [Vec<Pair>; 2], beta: f64, settings: &Settings) -> Result<Self, TaskError> {
-        let model = Learner::new(model, settings.optimiser.clone(), settings.average);
+        let model = settings.learner(model);
         let (batch, reference) = (settings.batch.max(1), model.result());
         let compared = |pairs: Vec<Pair>| -> Result<Vec<Compared>, TaskError> {
             let mut values = Vec::with_capacity(pairs.len());
@@ -97,8 +97,11 @@ impl Task for PreferenceTask {
 
     fn learn(&mut self, batch: &[Item], step: &Step) -> Result<Numbers, TaskError> {
         let pairs: Vec<&Compared> = batch.iter().map(|item| &self.pairs[item.index]).collect();
-        let loss = -activation::log_sigmoid(margins(self.model.module(), &pairs, self.beta)?).mean();
-        Ok(vec![("loss".into(), self.model.add(loss, step.share)?)])
+        let parts = pairs.chunks(pairs.len().div_ceil(self.model.devices()).max(1)).collect();
+        let loss = |model: &Llama, part: &[&Compared]| -> Result<Tensor<1>, TaskError> {
+            Ok(-activation::log_sigmoid(margins(model, part, self.beta)?).sum() / pairs.len() as f64)
+        };
+        Ok(vec![("loss".into(), self.model.add_parts(parts, step.share, loss)?)])
     }
 
     fn update(&mut self, step: &Step) -> Result<(), TaskError> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use jielong_nn::module::ModuleError;
 use jielong_nn::train::{AdamWConfig, Item, Learner, Numbers, Step, Task, TaskError};
 
@@ -20,6 +20,8 @@ pub struct Settings {
     pub optimiser: AdamWConfig,
     /// How much of the mean weights stays in a step; 0: no mean, the last weights are the result.
     pub average: f64,
+    /// Devices that share out the batches beside that of the model.
+    pub beside: Vec<Device>,
 }
 
 /// A model in training.
@@ -39,24 +41,31 @@ impl<R: Rows> LlamaTask<R> {
     pub fn new(model: Llama, rows: R, settings: Settings) -> Result<Self, RowError> {
         let held_out = rows.held_out(settings.length);
         let held_out = held_out.chunks(settings.batch.max(1)).map(|rows| Batch::new(rows, model.config()));
-        Ok(Self {
-            held_out: held_out.collect::<Result<_, _>>()?,
-            model: Learner::new(model, settings.optimiser.clone(), settings.average),
-            rows,
-            settings,
-        })
+        Ok(Self { held_out: held_out.collect::<Result<_, _>>()?, model: settings.learner(model), rows, settings })
     }
 
-    fn batch(&self, items: &[Item]) -> Result<Batch, TaskError> {
+    /// Rows as a batch for each device.
+    fn parts(&self, items: &[Item]) -> Result<Vec<Batch>, TaskError> {
         let row = |item: &Item| self.rows.row(item.seed, item.index, self.settings.length);
         let rows: Vec<Row> = items.iter().map(row).collect::<Result<_, _>>()?;
-        Ok(Batch::new(&rows, self.model.module().config())?)
+        let part = |rows: &[Row]| Ok(Batch::new(rows, self.model.module().config())?);
+        rows.chunks(rows.len().div_ceil(self.model.devices()).max(1)).map(part).collect()
     }
 }
 
-/// `Σ weight · loss / Σ weight`
-fn weighted(losses: Tensor<1>, batch: &Batch) -> Tensor<1> {
-    let total: f64 = batch.weights().iter().map(|&weight| f64::from(weight)).sum();
+impl Settings {
+    pub(super) fn learner(&self, model: Llama) -> Learner<Llama> {
+        Learner::new(model, self.optimiser.clone(), self.average).beside(&self.beside)
+    }
+}
+
+/// The sum of the weights.
+fn total(batch: &Batch) -> f64 {
+    batch.weights().iter().map(|&weight| f64::from(weight)).sum()
+}
+
+/// `Σ weight · loss / total`
+fn weighted(losses: Tensor<1>, batch: &Batch, total: f64) -> Tensor<1> {
     let weights: Vec<f32> = batch.weights().iter().map(|&weight| (f64::from(weight) / total) as f32).collect();
     let count = weights.len();
     let weights = Tensor::<1>::from_data(TensorData::new(weights, [count]), &losses.device());
@@ -69,9 +78,10 @@ impl<R: Rows> Task for LlamaTask<R> {
     }
 
     fn learn(&mut self, batch: &[Item], step: &Step) -> Result<Numbers, TaskError> {
-        let batch = self.batch(batch)?;
-        let loss = weighted(self.model.module().losses(&batch), &batch);
-        Ok(vec![("loss".into(), self.model.add(loss, step.share)?)])
+        let parts = self.parts(batch)?;
+        let total = parts.iter().map(total).sum();
+        let loss = |model: &Llama, batch: Batch| Ok::<_, ModuleError>(weighted(model.losses(&batch), &batch, total));
+        Ok(vec![("loss".into(), self.model.add_parts(parts, step.share, loss)?)])
     }
 
     fn update(&mut self, step: &Step) -> Result<(), TaskError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Gradients as Backward, Tensor};
+use burn::tensor::{Device, Gradients as Backward, Tensor};
 
 use crate::module::{ModuleError, Names};
 
@@ -14,7 +14,20 @@ pub struct Gradients(BTreeMap<String, Tensor<1>>);
 impl Gradients {
     /// Adds those of a module, times `weight`.
     pub fn add<M: Module>(&mut self, module: &M, backward: &mut Backward, weight: f64) {
-        module.visit(&mut Collect { names: Names::default(), backward, weight, into: &mut self.0 });
+        module.visit(&mut Collect { names: Names::default(), backward, weight, into: self });
+    }
+
+    /// Adds others, brought to this device.
+    pub(super) fn join(&mut self, others: Self, device: &Device) {
+        others.0.into_iter().for_each(|(name, gradient)| self.add_one(name, gradient.to_device(device)));
+    }
+
+    fn add_one(&mut self, name: String, gradient: Tensor<1>) {
+        let sum = match self.0.remove(&name) {
+            Some(before) => before + gradient,
+            None => gradient,
+        };
+        self.0.insert(name, sum);
     }
 
     pub(super) fn into_rows(self) -> BTreeMap<String, Tensor<1>> {
@@ -45,7 +58,7 @@ struct Collect<'a> {
     names: Names,
     backward: &'a mut Backward,
     weight: f64,
-    into: &'a mut BTreeMap<String, Tensor<1>>,
+    into: &'a mut Gradients,
 }
 
 impl ModuleVisitor for Collect<'_> {
@@ -61,12 +74,7 @@ impl ModuleVisitor for Collect<'_> {
         let Some(gradient) = param.val().grad_remove(self.backward) else { return };
         let gradient = row(gradient);
         let gradient = if self.weight == 1.0 { gradient } else { gradient * self.weight };
-        let name = self.names.path();
-        let sum = match self.into.remove(&name) {
-            Some(before) => before + gradient,
-            None => gradient,
-        };
-        self.into.insert(name, sum);
+        self.into.add_one(self.names.path(), gradient);
     }
 }
 

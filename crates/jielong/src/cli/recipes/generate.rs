@@ -113,7 +113,8 @@ impl MixArgs {
             bail!("--to {to} needs a file: -o FILE");
         }
         let segments: Vec<Segment> = self.parts.0.iter().map(|part| part.segment(mixed)).collect::<Result<_>>()?;
-        let ask = drawn(mixed, mixed.ask(&segments, kind)?, drawing.sampling, self.guidance)?;
+        let ask =
+            drawn(mixed, mixed.ask(mixed.sequences()?.prompt(&segments)?, kind), drawing.sampling, self.guidance)?;
         // A picture is always whole.
         let max_new_tokens = if file == File::Picture { ask.max_new_tokens } else { drawing.max_new_tokens };
         let answers = answers(mixed, Ask { max_new_tokens, ..ask }, 1, global)?;

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jielong::data::{Pictures, Sounds, Split};
 use jielong_audio::codec::FrameConfig;
 use jielong_image::vq::VqConfig;
 use jielong_nn::conv::set_training_factors;
+use jielong_nn::device::Device;
 use serde_json::{Value, json};
 
 use super::super::Global;
@@ -19,13 +20,13 @@ pub fn image(args: &Args, global: &Global) -> Result<()> {
     let codec = VqConfig::open(&config.codec)?;
     let essential = essential(&config)?;
     let all = (&mut config.plan, &*config.out, &*config.device);
-    let (device, run) = Run::new(args, global, all, (&essential, &codec))?;
+    let (devices, run) = Run::new(args, global, all, (&essential, &codec))?;
     let pictures = Pictures::open(&config.data.source, &global.sources)?;
     let of = |split| pictures.of(split).map(|entry| entry.path.clone()).collect::<Vec<_>>();
     let found = Files { train: of(Split::Train), held_out: of(Split::HeldOut) };
     let data = format!("{} pictures to learn from, {} held out", found.train.len(), found.held_out.len());
     set_training_factors(config.factors.into());
-    Run { data, ..run }.train(CodecTask::new(config, codec, found, &device)?)
+    Run { data, ..run }.train(CodecTask::new(config, codec, found, only(&devices)?)?)
 }
 
 /// A codec for sound.
@@ -35,12 +36,19 @@ pub fn audio(args: &Args, global: &Global) -> Result<()> {
     let codec = FrameConfig::open(&config.codec)?;
     let essential = essential(&config)?;
     let all = (&mut config.plan, &*config.out, &*config.device);
-    let (device, run) = Run::new(args, global, all, (&essential, &codec))?;
+    let (devices, run) = Run::new(args, global, all, (&essential, &codec))?;
     let sounds = Sounds::open(&config.data.source, &global.sources)?;
     let of = |split| sounds.of(split).map(|entry| entry.path.clone()).collect::<Vec<_>>();
     let found = Files { train: of(Split::Train), held_out: of(Split::HeldOut) };
     let data = format!("{} recordings to learn from, {} held out", found.train.len(), found.held_out.len());
-    Run { data, ..run }.train(CodecTask::new(config, codec, found, &device)?)
+    Run { data, ..run }.train(CodecTask::new(config, codec, found, only(&devices)?)?)
+}
+
+fn only(devices: &[Device]) -> Result<&Device> {
+    match devices {
+        [device] => Ok(device),
+        _ => bail!("`device`: a codec is trained on one device; several share out the batches of a transformer"),
+    }
 }
 
 impl Training for jielong_image::train::CodecTask {

@@ -2,6 +2,7 @@
 
 mod codecs;
 mod report;
+mod samples;
 mod transformer;
 
 use std::path::{Path, PathBuf};
@@ -25,8 +26,8 @@ use report::Report;
 #[command(after_help = "Examples:\n  jielong data fetch emoji\n  jielong train configs/train/image-codec.toml\n  \
     jielong data fetch prompts\n  jielong train configs/train/audio-codec.toml\n  \
     jielong train configs/train/mini.toml\n\n\
-    The folder of the run holds its checkpoints, loss.csv and scores.csv with their plots, of codecs samples of\n\
-    what is held out beside their reconstructions, and in the end the result: `codec`, with config.toml and model.safetensors, or `model`,\n\
+    The folder of the run holds its checkpoints, loss.csv and scores.csv with their plots, samples of what is\n\
+    held out beside what was made of it, and in the end the result: `codec`, with config.toml and model.safetensors, or `model`,\n\
     which is a Hugging Face folder of the Llama architecture.")]
 pub struct Args {
     /// What is trained, how and on what: see configs/train
@@ -38,9 +39,9 @@ pub struct Args {
     /// Another number of steps than the config's
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Another device than the config's: auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<DeviceChoice>,
+    /// Other devices than the config's: auto, cpu, cuda or cuda:N. Several share out the batches of a transformer
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
+    device: Vec<DeviceChoice>,
     /// Print JSON: one line for each evaluation, and one at the end
     #[arg(long)]
     json: bool,
@@ -82,7 +83,8 @@ struct Run<'a> {
     plan: Plan,
     /// What must be the same for a run to go on.
     recipe: String,
-    choice: DeviceChoice,
+    /// What computes it, by name.
+    choices: Vec<DeviceChoice>,
     /// What is learned from, in words.
     data: String,
     /// What the result says that it is.
@@ -133,29 +135,32 @@ fn essential(config: &impl Serialize) -> Result<toml::Value> {
 }
 
 impl<'a> Run<'a> {
-    /// The device, and the run of a config: its plan, where it is and what computes it; what of the config and of the result must
+    /// The devices, and the run of a config: its plan, where it is and what computes it; what of the config and of the result must
     /// be the same for the run to go on.
     fn new(
         args: &'a Args,
         global: &'a Global,
-        (plan, out, device): (&mut Plan, &Path, &str),
+        (plan, out, devices): (&mut Plan, &Path, &str),
         (essential, shape): (&toml::Value, &impl Serialize),
-    ) -> Result<(Device, Self)> {
+    ) -> Result<(Vec<Device>, Self)> {
         if let Some(steps) = args.steps {
             plan.steps = steps;
         }
         let out = args.out.clone().unwrap_or_else(|| out.to_path_buf());
-        let (device, choice) = args.device.map_or_else(|| device.parse(), Ok)?.open()?;
+        let asked = if args.device.is_empty() { DeviceChoice::several(devices)? } else { args.device.clone() };
+        let opened = asked.into_iter().map(DeviceChoice::open).collect::<Result<Vec<_>, _>>()?;
+        let (devices, choices) = opened.into_iter().unzip();
         let shape = toml::to_string(shape)?;
         let recipe = format!("{}\n[shape]\n{shape}", toml::to_string(essential)?);
         let plan = plan.clone();
-        Ok((device, Self { args, global, out, plan, recipe, choice, data: String::new(), shape }))
+        Ok((devices, Self { args, global, out, plan, recipe, choices, data: String::new(), shape }))
     }
 
     fn train<T: Training>(&self, mut task: T) -> Result<()> {
         let mut report = Report::new(self.global, self.args.json, &self.out);
         let millions = task.parameters() as f64 / 1e6;
-        report.note(&format!("{millions:.1} million parameters, {}, on {}", self.data, self.choice));
+        let devices = self.choices.iter().map(DeviceChoice::to_string).collect::<Vec<_>>().join(", ");
+        report.note(&format!("{millions:.1} million parameters, {}, on {devices}", self.data));
         let flag = interrupt::flag();
         let mut failed = None;
         let end = train(&mut task, (&self.plan, &self.recipe), &self.out, flag, &mut |event| {

@@ -1,29 +1,41 @@
 //! Training of a transformer on tasks of any kinds of tokens.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, anyhow};
-use jielong::mixed::{Material, Media, PreferenceConfig, TrainingConfig};
+use anyhow::{Context, Result, anyhow, bail};
+use jielong::mixed::{Material, Media, Mixed, MixedConfig, PreferenceConfig, TrainingConfig};
+use jielong::pipeline::Settings as Loading;
+use jielong::sources::{LocalModel, ModelKind};
 use jielong_core::{Token, Vocab};
 use jielong_kernels::Dtype;
 use jielong_llama::train::{LlamaTask, ModelConfig, PreferenceTask, Settings, Trained};
 use jielong_llama::{Compute, Llama, LoadOptions};
-use jielong_nn::device::{Device, FloatDType};
+use jielong_nn::device::{Device, DeviceChoice, FloatDType};
 use jielong_nn::train::{Item, Numbers, Step, Task, TaskError};
 use jielong_text::{Tokenizer, tokenizer_config};
 use serde_json::{Map, Value, json};
 
 use super::super::{Global, files, interrupt, progress};
+use super::samples::Samples;
 use super::{Args, Run, Training, essential};
 
 /// The transformer in training, and what is saved with it.
 struct MixedTask<T> {
     task: T,
+    rest: Rest,
+    scores: Option<Numbers>,
+}
+
+/// All but the weights.
+struct Rest {
+    config: MixedConfig,
     tokenizer: Tokenizer,
     specials: Map<String, Value>,
     context: usize,
-    scores: Option<Numbers>,
+    device: DeviceChoice,
+    samples: Samples,
 }
 
 pub fn train(args: &Args, global: &Global) -> Result<()> {
@@ -32,9 +44,11 @@ pub fn train(args: &Args, global: &Global) -> Result<()> {
     mixed.check().with_context(|| args.recipe.display().to_string())?;
     let essential = essential(&config)?;
     let all = (&mut config.plan, &*config.out, &*config.device);
-    let (device, run) = Run::new(args, global, all, (&essential, &mixed.vocab))?;
+    let (devices, run) = Run::new(args, global, all, (&essential, &mixed.vocab))?;
+    let ([device, beside @ ..], [choice, ..]) = (&*devices, &*run.choices) else { bail!("`device`: none is named") };
+    let choice = *choice;
     let run = Run { shape: toml::to_string(&mixed)?, ..run };
-    let media = Media::open(&mixed, &device).with_context(|| args.recipe.display().to_string())?;
+    let media = Media::open(&mixed, device).with_context(|| args.recipe.display().to_string())?;
     let vocab = &media.vocab;
     let mut bar = None;
     let material = Material::gather(&mixed, &media, &global.sources, &mut |data, done, count| {
@@ -52,27 +66,27 @@ pub fn train(args: &Args, global: &Global) -> Result<()> {
     let tokenizer = tokenizer(&config.model, vocab, &material)?;
     let corpus = material.corpus(&tokenizer, config.length, config.scored)?;
     let data = corpus.summary();
-    let model = model(&config, vocab, &device)?;
+    let model = model(&config, vocab, device)?;
     let context = model.config().context;
     let settings = Settings {
         length: config.length,
         batch: config.plan.batch,
         optimiser: config.optimiser.clone(),
         average: config.average,
+        beside: beside.to_vec(),
     };
     let names: Vec<String> = vocab.added().take(2).collect();
     let specials =
         ["bos_token", "eos_token"].iter().zip(names).map(|(key, name)| ((*key).into(), name.into())).collect();
+    let samples = Samples::of(&mixed.tasks, &corpus);
     let run = Run { data, ..run };
+    let rest = Rest { config: mixed.clone(), tokenizer, specials, context, device: choice, samples };
     match config.preference {
-        None => {
-            let task = LlamaTask::new(model, corpus, settings)?;
-            run.train(MixedTask { task, tokenizer, specials, context, scores: None })
-        }
+        None => run.train(MixedTask { task: LlamaTask::new(model, corpus, settings)?, rest, scores: None }),
         Some(PreferenceConfig { beta }) => {
             let task =
                 PreferenceTask::new(model, corpus.pairs(), beta, &settings).map_err(|error| anyhow!("{error}"))?;
-            run.train(MixedTask { task, tokenizer, specials, context, scores: None })
+            run.train(MixedTask { task, rest, scores: None })
         }
     }
 }
@@ -110,6 +124,22 @@ fn model(config: &TrainingConfig, vocab: &Vocab, device: &Device) -> Result<Llam
     }
 }
 
+impl Rest {
+    fn write(&self, folder: &Path) -> Result<()> {
+        files::write(&folder.join("tokenizer.json"), self.tokenizer.to_json()?.as_bytes())?;
+        let config = Value::Object(tokenizer_config(&self.specials, None, self.context));
+        files::write(&folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())
+    }
+
+    /// What was written, opened as anyone opens it.
+    fn open(&self, folder: &Path) -> Result<Mixed> {
+        files::write(&folder.join(MixedConfig::FILE), toml::to_string(&self.config)?.as_bytes())?;
+        let (name, origin) = (folder.display().to_string(), "folder".to_owned());
+        let model = LocalModel { name, path: folder.to_path_buf(), kind: ModelKind::Folder, origin, license: None };
+        Mixed::open(&model, &Loading { device: self.device, ..Loading::default() })
+    }
+}
+
 impl<T: Trained> Task for MixedTask<T> {
     fn items(&self) -> usize {
         self.task.items()
@@ -126,6 +156,10 @@ impl<T: Trained> Task for MixedTask<T> {
     fn evaluate(&mut self, step: &Step, out: &Path) -> Result<Numbers, TaskError> {
         let scores = self.task.evaluate(step, out)?;
         self.scores = Some(scores.clone());
+        let folder = out.join(Self::RESULT);
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        self.write(&folder)?;
+        self.rest.samples.write(&self.rest.open(&folder)?, step.number, out)?;
         Ok(scores)
     }
 
@@ -140,7 +174,7 @@ impl<T: Trained> Task for MixedTask<T> {
 
 impl<T: Trained> Training for MixedTask<T> {
     const RESULT: &'static str = "model";
-    const CONFIG: &'static str = "mixed.toml";
+    const CONFIG: &'static str = MixedConfig::FILE;
 
     fn parameters(&self) -> usize {
         self.task.parameters()
@@ -148,9 +182,7 @@ impl<T: Trained> Training for MixedTask<T> {
 
     fn write(&self, folder: &Path) -> Result<()> {
         self.task.result().save(folder, Dtype::BF16)?;
-        files::write(&folder.join("tokenizer.json"), self.tokenizer.to_json()?.as_bytes())?;
-        let config = Value::Object(tokenizer_config(&self.specials, None, self.context));
-        files::write(&folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())
+        self.rest.write(folder)
     }
 
     fn scores(&self) -> Option<Value> {
