@@ -182,3 +182,20 @@ fn a_conversion_that_is_stopped_leaves_nothing() {
         assert_eq!(home.path().read_dir().unwrap().count(), 0);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_conversion_on_a_full_disk_leaves_nothing() {
+    let program = Program::new();
+    let model = oracle("tiny-chat");
+    for out in ["x.gguf", "folder"] {
+        let path = program.path(out);
+        let arguments = ["convert", model.to_str().unwrap(), path.to_str().unwrap()];
+        let output = program::cramped(&program.command(&arguments), 8 << 10).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains("File too large"), "{message}");
+        assert!(message.contains(program.home.path().to_str().unwrap()), "{message}");
+        assert!(!path.exists());
+        assert_eq!(leftovers(&program), Vec::<String>::new());
+    }
+}

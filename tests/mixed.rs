@@ -154,6 +154,10 @@ fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
     }
     let first = ask(&program, &["image", "draw", "shape 3", "-o", out]);
     assert_eq!(first, ask(&program, &["image", "draw", "shape 3", "-o", out]));
+    let drawn = |more: &[&str]| ask(&program, &[&["image", "draw", "shape 3", "-o", out], more].concat())["answers"].clone();
+    let (candidates, taken) = (drawn(&["-n", "3"]), drawn(&["--consensus", "3"]));
+    assert_eq!(taken.as_array().unwrap().len(), 1);
+    assert!(candidates.as_array().unwrap().contains(&taken[0]), "{taken}");
     let finished = ask(&program, &["image", "finish", shape, "-o", out]);
     assert_eq!(finished["answers"][0]["generated"], 33); // half of the codes, and the end
     assert!(ask(&program, &["image", "describe", shape])["answers"][0]["text"].is_string());

@@ -1,10 +1,15 @@
 //! `jielong train` from outside: a small codec for sound, stopped in every way.
 #![allow(clippy::unwrap_used)]
 
+mod program;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+
+#[cfg(unix)]
+use program::cramped;
 
 /// A folder with recordings, the config of a codec and that of its training.
 fn folder() -> tempfile::TempDir {
@@ -103,6 +108,28 @@ fn a_run_that_was_killed_or_stopped_goes_on_to_the_same_bits() {
         assert_eq!(steps, (1..=12).map(|n| n.to_string()).collect::<Vec<_>>(), "{name}");
         assert!(fs::read(folder.join(out).join("loss.png")).unwrap().starts_with(b"\x89PNG"));
     }
+}
+
+/// Whichever file does not fit, it is named, and what was saved before is what the run goes on with.
+#[cfg(unix)]
+#[test]
+fn a_run_whose_disk_was_full_goes_on_to_the_same_bits() {
+    let folder = folder();
+    let folder = folder.path();
+    let whole = run(folder, &["--out", "whole"]);
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+    let weights = result(folder, "whole").len() as u64;
+    let mut named = Vec::new();
+    for bytes in [0, 1 << 10, weights / 2, weights + 512, 2 * weights] {
+        let out = format!("cramped-{bytes}");
+        let cramped = cramped(&command(folder, &["--out", &out]), bytes).output().unwrap();
+        says(&cramped, "File too large");
+        named.push(String::from_utf8(cramped.stderr).unwrap());
+        let again = run(folder, &["--out", &out]);
+        assert!(again.status.success(), "{bytes}: {}", String::from_utf8_lossy(&again.stderr));
+        assert!(result(folder, &out) == result(folder, "whole"), "{bytes}");
+    }
+    panic!("{named:#?}");
 }
 
 #[cfg(unix)]

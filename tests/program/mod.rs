@@ -68,6 +68,20 @@ impl Program {
     }
 }
 
+/// The same command where no file gets more than so many bytes: more is refused in the middle of a write, as on a full disk.
+#[cfg(unix)]
+pub fn cramped(command: &Command, bytes: u64) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    let script = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
+    shell.args(["-c", script, &bytes.div_ceil(512).to_string()]); // POSIX counts in blocks of 512 bytes
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
+}
+
 /// Ids and numbers of an oracle file.
 pub fn numbers(folder: &Path, name: &str) -> Vec<i64> {
     let bytes = std::fs::read(folder.join("oracle.safetensors")).unwrap();

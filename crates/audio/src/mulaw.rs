@@ -50,6 +50,10 @@ impl Codec for MuLaw {
         &[256]
     }
 
+    fn vectors(&self, _: usize) -> Result<Vec<Vec<f32>>, CodecError> {
+        Ok((0..=u8::MAX).map(|code| vec![code.into()]).collect()) // as loud sounds are heard: by ratios
+    }
+
     /// Size and grid are `[samples]`.
     fn encode(&self, sound: &Sound) -> Result<Codes, CodecError> {
         if sound.rate != self.rate {

@@ -76,6 +76,12 @@ pub trait Codec {
         self.books().iter().map(|&book| f64::from(book).log2()).sum()
     }
 
+    /// A vector for each code of a book: codes whose vectors are near stand for media that are alike. Nothing where a codec has none.
+    ///
+    /// # Errors
+    /// [`CodecError::Backend`].
+    fn vectors(&self, book: usize) -> Result<Vec<Vec<f32>>, CodecError>;
+
     /// Codes of media.
     ///
     /// # Errors

@@ -117,6 +117,10 @@ impl Codec for PictureCodec {
         self.codec.books()
     }
 
+    fn vectors(&self, book: usize) -> Result<Vec<Vec<f32>>, CodecError> {
+        self.codec.vectors(book)
+    }
+
     fn encode(&self, picture: &Picture) -> Result<Codes, CodecError> {
         self.codec.encode(picture)
     }
@@ -131,6 +135,10 @@ impl Codec for SoundCodec {
 
     fn books(&self) -> &[u32] {
         self.codec.books()
+    }
+
+    fn vectors(&self, book: usize) -> Result<Vec<Vec<f32>>, CodecError> {
+        self.codec.vectors(book)
     }
 
     fn encode(&self, sound: &Sound) -> Result<Codes, CodecError> {

@@ -34,5 +34,6 @@ pub use gguf::Gguf;
 pub use hf::FAMILIES;
 pub use load::{Compute, LoadError, LoadOptions, read_config, read_generation};
 pub use model::Llama;
+pub use new::TokenVectors;
 pub use rope::{RopeConfig, RopeScaling};
 pub use save::SaveError;

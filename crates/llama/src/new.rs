@@ -1,5 +1,6 @@
 //! Models to be trained: with new weights, or with those of a checkpoint and new rows for more tokens.
 
+use std::f64::consts::{SQRT_2, TAU};
 use std::path::Path;
 
 use jielong_nn::train::Random;
@@ -17,14 +18,33 @@ const DEVIATION: f64 = 0.02;
 /// language models*).
 const VARIANCE: f64 = 1e-5;
 
+/// Share of the variance of new rows that tokens with near vectors have in common.
+const COMMON: f64 = 0.9;
+
+/// Vectors of tokens that follow each other: those of codes in the book of a codec.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenVectors {
+    /// The first token.
+    pub first: u32,
+    /// A vector for each token from it on, all of one width.
+    pub vectors: Vec<Vec<f32>>,
+}
+
 impl Llama {
     /// A model of this shape with new weights, to be trained. Matrices are normal with a deviation of 0.02, those that lead
     /// back to the residual stream with 0.02 / √(2 · layers) (Radford et al. 2019, §2.3); gains are 1, biases 0. They depend on
-    /// the seed alone.
+    /// the seed alone. Tokens with near vectors begin with rows that are alike, so that what is learned of one is learned of all
+    /// that are near: nine tenths of their variance are random Fourier features of the vectors (Rahimi & Recht 2007, *Random features
+    /// for large-scale kernel machines*), with half the distance of two vectors as their length.
     ///
     /// # Errors
     /// [`LoadError::Context`], as [`Llama::from_folder`].
-    pub fn new(config: &Config, seed: u64, options: &LoadOptions) -> Result<Self, LoadError> {
+    pub fn new(
+        config: &Config,
+        seed: u64,
+        tokens: &[TokenVectors],
+        options: &LoadOptions,
+    ) -> Result<Self, LoadError> {
         let context = options.context_of(config)?;
         let gain = if config.norm_gain == NormGain::OnePlusWeight { 0.0 } else { 1.0 };
         let last = DEVIATION / (2.0 * config.depth() as f64).sqrt();
@@ -34,10 +54,14 @@ impl Llama {
                 if ["o_proj", "down_proj"].iter().any(|n| spec.name.contains(n)) { last } else { DEVIATION };
             let value = if spec.name.ends_with("norm.weight") { gain } else { 0.0 };
             let matrix = spec.shape.len() > 1;
+            let near = if [EMBEDDING, HEAD].contains(&&*spec.name) { tokens.to_vec() } else { Vec::new() };
+            let width = config.hidden_size;
             let make: Make = Box::new(move || {
                 let mut random = Random::at(&[seed, index]);
                 let next = || if matrix { random.normal(0.0, deviation) as f32 } else { value };
-                Ok(std::iter::repeat_with(next).take(count).collect())
+                let mut values: Vec<f32> = std::iter::repeat_with(next).take(count).collect();
+                near.iter().for_each(|tokens| tokens.mix_into(&mut values, width, deviation, &mut random));
+                Ok(values)
             });
             (spec.name, Origin::Made(spec.shape, make))
         });
@@ -71,6 +95,36 @@ impl Llama {
         });
         let origins = origins.collect();
         Ok(Source::new(origins, &config, options).model(context)?)
+    }
+}
+
+impl TokenVectors {
+    /// Mixes random Fourier features of the vectors into the rows of their tokens.
+    fn mix_into(&self, rows: &mut [f32], width: usize, deviation: f64, random: &mut Random) {
+        let inputs = self.vectors.first().map_or(0, Vec::len);
+        let length = self.distance() / 2.0;
+        for column in 0..width {
+            let wave: Vec<f64> = (0..inputs).map(|_| random.normal(0.0, 1.0) / length).collect();
+            let phase = random.between(0.0, TAU);
+            for (vector, token) in self.vectors.iter().zip(self.first as usize..) {
+                let angle = vector.iter().zip(&wave).map(|(&value, wave)| f64::from(value) * wave).sum::<f64>() + phase;
+                let common = SQRT_2 * deviation * angle.cos();
+                let value = &mut rows[token * width + column];
+                *value = (COMMON.sqrt() * common + (1.0 - COMMON).sqrt() * f64::from(*value)) as f32;
+            }
+        }
+    }
+
+    /// The root of the mean square distance of two vectors: by the variance of each of their numbers.
+    fn distance(&self) -> f64 {
+        let count = self.vectors.len() as f64;
+        let variance = |at: usize| {
+            let values = || self.vectors.iter().map(|vector| f64::from(vector[at]));
+            let mean = values().sum::<f64>() / count;
+            values().map(|value| (value - mean).powi(2)).sum::<f64>() / count
+        };
+        let inputs = self.vectors.first().map_or(0, Vec::len);
+        (2.0 * (0..inputs).map(variance).sum::<f64>()).sqrt().max(f64::MIN_POSITIVE)
     }
 }
 

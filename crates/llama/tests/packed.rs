@@ -126,7 +126,7 @@ fn new_weights_follow_from_the_seed() {
     let text = "hidden = 48\nlayers = 8\nheads = 4\nkv_heads = 2\nintermediate = 64\ncontext = 32\ntied = false";
     let Ok(ModelConfig::New(shape)) = toml::from_str(text) else { panic!("{text}") };
     let config = shape.config(300, Some(1), &[2]).unwrap();
-    let new = |seed| Llama::new(&config, seed, &options()).unwrap();
+    let new = |seed| Llama::new(&config, seed, &[], &options()).unwrap();
     let model = new(7);
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path(), Dtype::F32).unwrap();
@@ -153,7 +153,7 @@ fn new_weights_follow_from_the_seed() {
     let ids = tokens(12, 0, &config);
     assert_eq!(alone(&model, &ids), alone(&new(7), &ids));
     assert!(worst(&alone(&model, &ids), &alone(&new(8), &ids)) > 1e-3);
-    let kernels = Llama::new(&config, 7, &LoadOptions { compute: Compute::kernels(), context: None }).unwrap();
+    let kernels = Llama::new(&config, 7, &[], &LoadOptions { compute: Compute::kernels(), context: None }).unwrap();
     assert!(worst(&alone(&model, &ids), &alone(&kernels, &ids)) < 1e-5);
 }
 

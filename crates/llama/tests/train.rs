@@ -73,7 +73,7 @@ fn shared(answers_only: bool, devices: usize) -> LlamaTask<Counting> {
         norm_eps: 1e-5,
     };
     let compute = Compute::Burn { device: Device::flex().autodiff(), dtype: FloatDType::F32 };
-    let model = Llama::new(&shape.config(12, None, &[]).unwrap(), 1, &LoadOptions { compute, context: None });
+    let model = Llama::new(&shape.config(12, None, &[]).unwrap(), 1, &[], &LoadOptions { compute, context: None });
     let optimiser = AdamWConfig::default();
     let settings =
         Settings { length: 40, batch: 2, optimiser, average: 0.9, beside: vec![Device::flex(); devices - 1] };

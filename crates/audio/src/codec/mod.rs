@@ -60,6 +60,10 @@ impl Codec for FrameCodec {
         &self.books
     }
 
+    fn vectors(&self, book: usize) -> Result<Vec<Vec<f32>>, CodecError> {
+        self.model.quantizer(book).book().map_err(failed)
+    }
+
     fn encode(&self, sound: &Sound) -> Result<Codes, CodecError> {
         let (rate, count) = (self.config.sample_rate, sound.samples.len());
         if sound.rate != rate {

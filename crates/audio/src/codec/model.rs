@@ -94,6 +94,10 @@ impl FrameModel {
         }
     }
 
+    pub(super) fn quantizer(&self, book: usize) -> &Quantizer {
+        &self.quantizer.quantizers[book].codebook
+    }
+
     fn quantize(&self, samples: Tensor<2>, count: usize) -> (Tensor<3>, Vec<Quantized>) {
         let x = samples.unsqueeze_dim::<3>(1);
         let mut left = self.encoder.block.iter().fold(x, |x, layer| layer.forward(x));

@@ -25,6 +25,10 @@ impl Codec for Raw {
         &[256; 3]
     }
 
+    fn vectors(&self, _: usize) -> Result<Vec<Vec<f32>>, CodecError> {
+        Ok((0..=u8::MAX).map(|byte| vec![byte.into()]).collect())
+    }
+
     fn encode(&self, picture: &Picture) -> Result<Codes, CodecError> {
         let size = sound(picture)?;
         Ok(Codes { grid: size.clone(), size, books: 3, values: picture.rgb.iter().map(|&byte| byte.into()).collect() })
@@ -42,6 +46,10 @@ impl Codec for Palette {
 
     fn books(&self) -> &[u32] {
         self.books()
+    }
+
+    fn vectors(&self, _: usize) -> Result<Vec<Vec<f32>>, CodecError> {
+        Ok(self.colours().iter().map(|colour| colour.map(f32::from).to_vec()).collect())
     }
 
     fn encode(&self, picture: &Picture) -> Result<Codes, CodecError> {

@@ -86,6 +86,10 @@ impl Codec for VqCodec {
         &self.books
     }
 
+    fn vectors(&self, _: usize) -> Result<Vec<Vec<f32>>, CodecError> {
+        self.model.quantizer().book().map_err(failed)
+    }
+
     fn encode(&self, picture: &Picture) -> Result<Codes, CodecError> {
         let Picture { width, height, .. } = *picture;
         let grid = self.grid(height, width)?;

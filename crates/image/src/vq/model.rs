@@ -73,6 +73,10 @@ impl VqModel {
         self.expand(self.quantize.vectors(codes.flatten(0, 2)), grid)
     }
 
+    pub(super) fn quantizer(&self) -> &Quantizer {
+        &self.quantize
+    }
+
     /// The model with other vectors, `[n, width]`, for these codes of a learned book; without one it stays.
     #[must_use]
     pub fn with_vectors(mut self, codes: Tensor<1, Int>, vectors: Tensor<2>) -> Self {

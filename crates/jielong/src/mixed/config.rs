@@ -14,6 +14,8 @@ use crate::toml_file;
 const MOST_SIDE: usize = 4096;
 /// The most ways in which pictures are changed.
 const MOST_VARIANTS: usize = 64;
+/// The most pictures of which one is taken.
+pub const MOST_CANDIDATES: usize = 1000;
 
 /// A vocabulary and tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +83,9 @@ pub struct SamplingConfig {
     /// How closely the texts of the prompt are followed: 1 is the model itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f32>,
+    /// Of so many pictures the one that is most like the others is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consensus: Option<usize>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -235,6 +240,9 @@ impl TaskConfig {
         let changed = self.media(vocab)?.is_some_and(|kind| vocab.kinds()[kind].grid);
         ensure!(changed || self.variants == 0, "`variants`: only pictures are changed");
         ensure!((self.variants == 0) == is_default(&self.changes), "`variants` and `changes` need each other");
+        let candidates = self.sampling.consensus.unwrap_or(1);
+        let most = MOST_CANDIDATES;
+        ensure!((1..=most).contains(&candidates), "`sampling.consensus` = {candidates}: from 1 to {most}");
         for part in self.parts() {
             let kind = &vocab.kinds()[vocab.kind(&part.kind)?];
             ensure!(
@@ -291,6 +299,7 @@ mod tests {
             ("data = \"emoji\"", "data = \"emoji\"\nchanges = { flip = 0.5 }", "variants"),
             ("data = \"emoji\"", "data = \"emoji\"\nvariants = 1000\nchanges = { flip = 0.5 }", "from 0 to 64"),
             ("{ image = \"this\" }", "{ text = \"{name}\" }\nvariants = 2\nchanges = { flip = 0.5 }", "only pictures"),
+            ("data = \"emoji\"", "data = \"emoji\"\nsampling = { consensus = 0 }", "from 1 to 1000"),
             ("sizes = 8", "", "sizes"),
             ("[vocab]", "side = 0\n[vocab]", "side"),
         ] {

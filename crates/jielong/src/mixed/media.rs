@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use jielong_audio::sound::{self, Sound};
-use jielong_core::{Codec, Codes, Kind, Segment, Vocab};
+use jielong_core::{Codec, CodecError, Codes, Kind, Segment, Vocab};
 use jielong_image::picture::{Picture, Reading};
 use jielong_image::train::{Changes, whole};
+use jielong_llama::TokenVectors;
 use jielong_nn::device::Device;
 use jielong_nn::train::Random;
 use sha2::{Digest, Sha256};
@@ -37,6 +38,13 @@ impl MediaCodec {
         match self {
             Self::Picture(codec) => codec.books(),
             Self::Sound(codec) => codec.books(),
+        }
+    }
+
+    fn vectors(&self, book: usize) -> Result<Vec<Vec<f32>>, CodecError> {
+        match self {
+            Self::Picture(codec) => codec.vectors(book),
+            Self::Sound(codec) => codec.vectors(book),
         }
     }
 
@@ -205,6 +213,37 @@ impl Media {
         let Ok(codec) = self.pictures(kind) else { return Ok(vec![0; frame]) };
         let white = Picture::filled(codec.patch(), codec.patch(), [255; 3]).context("a patch of no size")?;
         Ok(codec.encode(&white)?.values)
+    }
+
+    /// Where the tokens of media lie: the vectors of the codes that they are. Where a code is several tokens, each has the mean of the
+    /// vectors of all codes that it is part of.
+    ///
+    /// # Errors
+    /// The codec fails.
+    pub fn places(&self) -> Result<Vec<TokenVectors>> {
+        let mut all = Vec::new();
+        for (at, kind) in self.vocab.kinds().iter().enumerate() {
+            let Some(codec) = &self.codecs[at] else { continue };
+            let books = codec.books();
+            if kind.frame() == books.len() {
+                for (index, book) in kind.books.iter().enumerate() {
+                    all.push(TokenVectors { first: book.start, vectors: codec.vectors(index)? });
+                }
+                continue;
+            }
+            let vectors = codec.vectors(0)?;
+            let codes = Codes { size: Vec::new(), grid: vec![vectors.len()], books: 1, values: (0..books[0]).collect() };
+            let digits = self.vocab.segment(at, &codes, books)?.values;
+            for (index, book) in kind.books.iter().enumerate() {
+                let mut means = vec![vec![0.0; vectors[0].len()]; book.len()];
+                for (vector, digits) in vectors.iter().zip(digits.chunks_exact(kind.frame())) {
+                    let mean = means[digits[index] as usize].iter_mut();
+                    mean.zip(vector).for_each(|(sum, value)| *sum += value * book.len() as f32 / vectors.len() as f32);
+                }
+                all.push(TokenVectors { first: book.start, vectors: means });
+            }
+        }
+        Ok(all)
     }
 
     /// Pixels of a segment's picture times three, or samples of its sound: the numbers that it stands for.

@@ -53,6 +53,11 @@ impl Fsq {
         (Tensor::cat(columns.collect(), 1) - middle.clone()) / middle
     }
 
+    pub(super) fn book(&self) -> Tensor<2> {
+        let codes = self.levels.iter().product::<usize>() as i64;
+        self.vectors(Tensor::arange(0..codes, &Device::flex()))
+    }
+
     /// The digit that stands for 0, `[1, width]`; a vector is in units of it.
     fn middle(&self, device: &Device) -> Tensor<2> {
         self.row(device, |levels| (levels / 2) as f64)

@@ -12,6 +12,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::module::ModuleError;
+
 pub use fsq::Fsq;
 use vq::Lookup;
 pub use vq::Vq;
@@ -166,6 +168,20 @@ impl Quantizer {
             Self::Vq(vq) => Self::Vq(vq.with_vectors(codes, vectors)),
             other => other,
         }
+    }
+
+    /// The vectors of all codes.
+    ///
+    /// # Errors
+    /// [`ModuleError::Compute`].
+    pub fn book(&self) -> Result<Vec<Vec<f32>>, ModuleError> {
+        let book = match self {
+            Self::Vq(vq) => vq.book(),
+            Self::Fsq(fsq) => fsq.book(),
+        };
+        let [_, width] = book.dims();
+        let values = book.try_into_vec_as::<f32>().map_err(|error| ModuleError::Compute(error.to_string()))?;
+        Ok(values.chunks(width).map(<[f32]>::to_vec).collect())
     }
 
     /// The vectors of codes: `[n]` → `[n, width]`. Codes must be of the book.

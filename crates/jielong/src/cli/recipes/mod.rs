@@ -6,7 +6,7 @@ pub mod image;
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
-use jielong::mixed::{Answer, Ask, Mixed};
+use jielong::mixed::{Answer, Ask, MOST_CANDIDATES, Mixed};
 use jielong_core::StopReason;
 use jielong_kernels::keep_memory;
 use serde_json::{Value, json};
@@ -32,12 +32,15 @@ pub struct MixedArgs {
     guidance: Guidance,
 }
 
-/// Classifier-free guidance.
+/// What there is to drawing beside the sampler.
 #[derive(ClapArgs, Clone, Copy)]
 pub struct Guidance {
     /// Follow the words more closely than the model does by itself (above 1); twice the work
     #[arg(long, value_name = "G", help_heading = "Sampling")]
     guidance: Option<f32>,
+    /// Draw so many pictures and take the one most like the others; 1: the first
+    #[arg(long, value_name = "N", help_heading = "Sampling", value_parser = clap::value_parser!(u32).range(1..=MOST_CANDIDATES as i64))]
+    consensus: Option<u32>,
 }
 
 impl MixedArgs {
@@ -65,15 +68,19 @@ fn open(model: &ModelArgs, global: &Global) -> Result<Mixed> {
 
 /// A question with what the user says of how it is answered.
 fn drawn<'a>(mixed: &Mixed, ask: Ask<'a>, sampling: &SamplingArgs, guidance: Guidance) -> Result<Ask<'a>> {
+    let consensus = guidance.consensus.map_or(ask.consensus, |count| count as usize);
     let guidance = guidance.guidance.unwrap_or(ask.guidance);
-    Ok(Ask { guidance, sampling: sampling.config(ask.sampling, &mixed.pipeline)?, ..ask })
+    Ok(Ask { guidance, consensus, sampling: sampling.config(ask.sampling, &mixed.pipeline)?, ..ask })
 }
 
 /// Answers with seeds that follow each other.
 fn answers(mixed: &Mixed, ask: Ask, count: usize, global: &Global) -> Result<Vec<Answer>> {
     let mut ask = Ask { cancel: Some(interrupt::flag()), ..ask };
     let codes = ask.grid.iter().product::<usize>() * mixed.media.vocab.kinds()[ask.kind].frame();
-    let expected = if ask.grid.is_empty() { ask.max_new_tokens } else { codes.saturating_sub(ask.begun.len()) };
+    let expected = match ask.grid.is_empty() {
+        true => ask.max_new_tokens,
+        false => codes.saturating_sub(ask.begun.len()) * ask.consensus,
+    };
     let bar = progress::counted(global, expected * count, "tokens");
     let mut answers: Vec<Answer> = Vec::new();
     for number in 0..count {
@@ -82,7 +89,7 @@ fn answers(mixed: &Mixed, ask: Ask, count: usize, global: &Global) -> Result<Vec
                 bar.set_position((number * expected + done) as u64);
             }
         })?;
-        ask.sampling.seed = Some(answer.seed.wrapping_add(1));
+        ask.sampling.seed = Some(answer.seed.wrapping_add(ask.consensus as u64));
         let over = answer.stop == StopReason::Cancelled;
         answers.push(answer);
         if over {

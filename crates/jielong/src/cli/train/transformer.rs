@@ -66,7 +66,7 @@ pub fn train(args: &Args, global: &Global) -> Result<()> {
     let tokenizer = tokenizer(&config.model, vocab, &material)?;
     let corpus = material.corpus(&tokenizer, config.length, config.scored)?;
     let data = corpus.summary();
-    let model = model(&config, vocab, device)?;
+    let model = model(&config, &media, device)?;
     let context = model.config().context;
     let settings = Settings {
         length: config.length,
@@ -111,14 +111,15 @@ fn tokenizer(model: &ModelConfig, vocab: &Vocab, material: &Material) -> Result<
     }
 }
 
-fn model(config: &TrainingConfig, vocab: &Vocab, device: &Device) -> Result<Llama> {
+fn model(config: &TrainingConfig, media: &Media, device: &Device) -> Result<Llama> {
+    let vocab = &media.vocab;
     let compute = Compute::Burn { device: device.clone().autodiff(), dtype: FloatDType::F32 };
     let options = LoadOptions { compute, context: None };
     let (begin, Token(end), seed) = (vocab.begin().0, vocab.end(), config.plan.seed);
     match &config.model {
         ModelConfig::New(new) => {
             let shape = new.config(vocab.size(), Some(begin), &[end]).context("model")?;
-            Ok(Llama::new(&shape, seed, &options)?)
+            Ok(Llama::new(&shape, seed, &media.places()?, &options)?)
         }
         ModelConfig::Base(folder) => Ok(Llama::enlarged(folder, vocab.size(), seed, &options)?),
     }
