@@ -129,7 +129,7 @@ fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
     for (task, pictures) in [("restyle", 3), ("draw", 2), ("finish", 2)] {
         let png = sample(&format!("{task}-step-000000003.png"));
         let sheet = jielong_image::picture::Picture::decode("sheet", &png, &Default::default()).unwrap();
-        assert_eq!(sheet.height, pictures * 132 + 4, "{task}");
+        assert_eq!(sheet.height, pictures * 132 + 8, "{task}");
     }
     let described = String::from_utf8(sample("describe-step-000000003.txt")).unwrap();
     assert!(described.lines().all(|line| line.split('\t').nth(1).unwrap().starts_with("shape")), "{described}");
@@ -154,7 +154,8 @@ fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
     }
     let first = ask(&program, &["image", "draw", "shape 3", "-o", out]);
     assert_eq!(first, ask(&program, &["image", "draw", "shape 3", "-o", out]));
-    let drawn = |more: &[&str]| ask(&program, &[&["image", "draw", "shape 3", "-o", out], more].concat())["answers"].clone();
+    let drawn =
+        |more: &[&str]| ask(&program, &[&["image", "draw", "shape 3", "-o", out], more].concat())["answers"].clone();
     let (candidates, taken) = (drawn(&["-n", "3"]), drawn(&["--consensus", "3"]));
     assert_eq!(taken.as_array().unwrap().len(), 1);
     assert!(candidates.as_array().unwrap().contains(&taken[0]), "{taken}");
@@ -202,14 +203,14 @@ fn a_checkpoint_of_text_is_enlarged_by_pictures() {
     let (start, end) = (recipe.find("[model]").unwrap(), recipe.find("[plan]").unwrap());
     let tasks = recipe.find("[[task]]\nname = \"fold\"").unwrap();
     let recipe = format!("{}[model]\nbase = {base:?}\n\n{}", &recipe[..start], &recipe[end..tasks]);
-    fs::write(&path, recipe.replace("steps = 3", "steps = 1").replace("rate = 1e-3", "rate = 0.0")).unwrap();
+    fs::write(&path, recipe.replace("steps = 3", "steps = 1").replace("rate = 1e-3", "rate = 1e-12")).unwrap();
     program.ok(&["train", path.to_str().unwrap()]);
     let model = program.path("run/model");
     let model = model.to_str().unwrap();
     let out = program.path("out.png");
     let answers = ask(&program, &["image", "draw", "shape 3", "--style", "red", "-o", out.to_str().unwrap()]);
     assert_eq!(answers["answers"][0]["codes"].as_array().unwrap().len(), 64);
-    // Nothing was learned at a rate of 0: the same text has the same logits, up to the rounding of bf16.
+    // Nearly nothing was learned at this rate: the same text has the same logits, up to the rounding of bf16.
     let logits = |model: &str| {
         let file = program.path("logits.safetensors");
         program.ok(&["logits", "-m", model, "--ids", "256,72,101", "-o", file.to_str().unwrap()]);
@@ -223,7 +224,7 @@ fn a_checkpoint_of_text_is_enlarged_by_pictures() {
     let encoded = |model: &str| program.ok(&["tokens", "encode", "-m", model, "hello"]);
     assert_eq!(encoded(base), encoded(model));
     for (before, after) in logits(base).into_iter().zip(logits(model)) {
-        assert!((before - after).abs() < 0.02, "{before} {after}");
+        assert!((before - after).abs() < 0.05, "{before} {after}");
     }
 }
 

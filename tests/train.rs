@@ -116,20 +116,34 @@ fn a_run_that_was_killed_or_stopped_goes_on_to_the_same_bits() {
 fn a_run_whose_disk_was_full_goes_on_to_the_same_bits() {
     let folder = folder();
     let folder = folder.path();
-    let whole = run(folder, &["--out", "whole"]);
-    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
-    let weights = result(folder, "whole").len() as u64;
-    let mut named = Vec::new();
-    for bytes in [0, 1 << 10, weights / 2, weights + 512, 2 * weights] {
-        let out = format!("cramped-{bytes}");
+    // A run of fewer steps first, or none.
+    let some = |out: &str, steps: u64| {
+        assert!(steps == 0 || run(folder, &["--out", out, "--steps", &steps.to_string()]).status.success());
+    };
+    for steps in [0, 4, 6] {
+        let out = format!("whole-{steps}");
+        some(&out, steps);
+        assert!(run(folder, &["--out", &out]).status.success());
+    }
+    let weights = result(folder, "whole-0").len() as u64;
+    // Next there is a loss, a checkpoint, a score.
+    for (steps, bytes, file) in [
+        (0, 0, "loss.csv"),
+        (0, weights / 2, "model.safetensors"),
+        (0, 2 * weights, "optimiser.safetensors"),
+        (4, weights / 2, "samples/0-original.wav"),
+        (6, weights / 2, "model.safetensors"),
+        (6, 2 * weights, "optimiser.safetensors"),
+    ] {
+        let out = format!("{steps}-{bytes}");
+        some(&out, steps);
         let cramped = cramped(&command(folder, &["--out", &out]), bytes).output().unwrap();
+        says(&cramped, &format!("{file}: "));
         says(&cramped, "File too large");
-        named.push(String::from_utf8(cramped.stderr).unwrap());
         let again = run(folder, &["--out", &out]);
         assert!(again.status.success(), "{bytes}: {}", String::from_utf8_lossy(&again.stderr));
-        assert!(result(folder, &out) == result(folder, "whole"), "{bytes}");
+        assert!(result(folder, &out) == result(folder, &format!("whole-{steps}")), "{steps} {bytes}");
     }
-    panic!("{named:#?}");
 }
 
 #[cfg(unix)]

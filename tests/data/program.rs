@@ -22,10 +22,11 @@ fn json(folder: &std::path::Path, args: &[&str]) -> Value {
 fn data_sets_are_listed_shown_and_refused() {
     let folder = tempfile::tempdir().unwrap();
     let listed = json(folder.path(), &["list"]);
-    assert_eq!((&listed[0]["name"], &listed[0]["path"]), (&"emoji".into(), &Value::Null));
-    assert_eq!(listed[0]["licenses"], serde_json::json!(["Apache-2.0", "CC-BY-4.0", "MIT"]));
-    assert_eq!(listed[1]["licenses"], serde_json::json!(["CC-BY-3.0", "CC-BY-SA-3.0"]));
-    assert_eq!((&listed[2]["name"], &listed[2]["download_bytes"]), (&"speech".into(), &0.into()));
+    assert_eq!((&listed[0]["name"], &listed[0]["download_bytes"]), (&"digits".into(), &0.into()));
+    assert_eq!((&listed[1]["name"], &listed[1]["path"]), (&"emoji".into(), &Value::Null));
+    assert_eq!(listed[1]["licenses"], serde_json::json!(["Apache-2.0", "CC-BY-4.0", "MIT"]));
+    assert_eq!(listed[2]["licenses"], serde_json::json!(["CC-BY-3.0", "CC-BY-SA-3.0"]));
+    assert_eq!((&listed[3]["name"], &listed[3]["download_bytes"]), (&"speech".into(), &0.into()));
     let shown = json(folder.path(), &["show", "prompts"]);
     assert_eq!(shown["voices"][3]["license"], "CC-BY-3.0");
     assert!(shown["voices"][4]["attribution"].as_str().unwrap().contains("Maxim Topal"));

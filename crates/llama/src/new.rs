@@ -17,7 +17,6 @@ const DEVIATION: f64 = 0.02;
 /// Variance of new rows, as a share of that of the old ones (Hewitt 2021, *Initializing new word embeddings for pretrained
 /// language models*).
 const VARIANCE: f64 = 1e-5;
-
 /// Share of the variance of new rows that tokens with near vectors have in common.
 const COMMON: f64 = 0.9;
 
@@ -26,7 +25,7 @@ const COMMON: f64 = 0.9;
 pub struct TokenVectors {
     /// The first token.
     pub first: u32,
-    /// A vector for each token from it on, all of one width.
+    /// A vector for each token from it on. Where one is shorter than the first, the rest of it is 0.
     pub vectors: Vec<Vec<f32>>,
 }
 
@@ -39,12 +38,7 @@ impl Llama {
     ///
     /// # Errors
     /// [`LoadError::Context`], as [`Llama::from_folder`].
-    pub fn new(
-        config: &Config,
-        seed: u64,
-        tokens: &[TokenVectors],
-        options: &LoadOptions,
-    ) -> Result<Self, LoadError> {
+    pub fn new(config: &Config, seed: u64, tokens: &[TokenVectors], options: &LoadOptions) -> Result<Self, LoadError> {
         let context = options.context_of(config)?;
         let gain = if config.norm_gain == NormGain::OnePlusWeight { 0.0 } else { 1.0 };
         let last = DEVIATION / (2.0 * config.depth() as f64).sqrt();
@@ -99,32 +93,35 @@ impl Llama {
 }
 
 impl TokenVectors {
-    /// Mixes random Fourier features of the vectors into the rows of their tokens.
+    /// Mixes random Fourier features of the vectors into the rows of their tokens, `[vocabulary, width]`; what has no row is left out.
     fn mix_into(&self, rows: &mut [f32], width: usize, deviation: f64, random: &mut Random) {
-        let inputs = self.vectors.first().map_or(0, Vec::len);
         let length = self.distance() / 2.0;
         for column in 0..width {
-            let wave: Vec<f64> = (0..inputs).map(|_| random.normal(0.0, 1.0) / length).collect();
+            let wave: Vec<f64> = (0..self.inputs()).map(|_| random.normal(0.0, 1.0) / length).collect();
             let phase = random.between(0.0, TAU);
-            for (vector, token) in self.vectors.iter().zip(self.first as usize..) {
-                let angle = vector.iter().zip(&wave).map(|(&value, wave)| f64::from(value) * wave).sum::<f64>() + phase;
+            let column = rows.iter_mut().skip(self.first as usize * width + column).step_by(width);
+            for (value, vector) in column.zip(&self.vectors) {
+                let angle = vector.iter().zip(&wave).map(|(&input, wave)| f64::from(input) * wave).sum::<f64>() + phase;
                 let common = SQRT_2 * deviation * angle.cos();
-                let value = &mut rows[token * width + column];
                 *value = (COMMON.sqrt() * common + (1.0 - COMMON).sqrt() * f64::from(*value)) as f32;
             }
         }
+    }
+
+    /// Numbers of a vector.
+    fn inputs(&self) -> usize {
+        self.vectors.first().map_or(0, Vec::len)
     }
 
     /// The root of the mean square distance of two vectors: by the variance of each of their numbers.
     fn distance(&self) -> f64 {
         let count = self.vectors.len() as f64;
         let variance = |at: usize| {
-            let values = || self.vectors.iter().map(|vector| f64::from(vector[at]));
+            let values = || self.vectors.iter().map(|vector| vector.get(at).copied().map_or(0.0, f64::from));
             let mean = values().sum::<f64>() / count;
             values().map(|value| (value - mean).powi(2)).sum::<f64>() / count
         };
-        let inputs = self.vectors.first().map_or(0, Vec::len);
-        (2.0 * (0..inputs).map(variance).sum::<f64>()).sqrt().max(f64::MIN_POSITIVE)
+        (2.0 * (0..self.inputs()).map(variance).sum::<f64>()).sqrt().max(f64::MIN_POSITIVE)
     }
 }
 
@@ -144,4 +141,26 @@ fn more_rows(place: &Place, new: usize, random: &mut Random) -> Result<Vec<f32>,
         values.extend(columns.iter().map(|&(mean, deviation)| random.normal(mean, deviation) as f32));
     }
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_with_near_vectors_begin_alike() {
+        const WIDTH: usize = 256;
+        let mut random = Random::at(&[1]);
+        let before: Vec<f32> = (0..25 * WIDTH).map(|_| random.normal(0.0, 0.02) as f32).collect();
+        let mut rows = before.clone();
+        let vectors = (0..30).map(|at| vec![at as f32, 5.0]).collect(); // the last have no row
+        TokenVectors { first: 3, vectors }.mix_into(&mut rows, WIDTH, 0.02, &mut random);
+        assert_eq!(rows[..3 * WIDTH], before[..3 * WIDTH]);
+        let row = |token: usize| &rows[token * WIDTH..][..WIDTH];
+        let product = |a: usize, b: usize| row(a).iter().zip(row(b)).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+        let alike = |a: usize, b: usize| product(a, b) / (product(a, a) * product(b, b)).sqrt();
+        assert!(alike(10, 11) > 0.8 && alike(10, 12) > 0.7 && alike(4, 24).abs() < 0.2, "{}", alike(10, 11));
+        let deviation = (product(12, 12) / WIDTH as f64).sqrt();
+        assert!((deviation - 0.02).abs() < 0.003, "{deviation}");
+    }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use jielong_nn::quantizer::{Quantized, QuantizerConfig};
-use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError};
+use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError, write_file};
 use rayon::prelude::*;
 
 use super::config::TrainingConfig;
@@ -258,11 +258,9 @@ impl Task for CodecTask {
         };
         let heard = self.heard().map(|sound| sound.map_err(Failed));
         let found = score(&codec, heard, Measures::Quick, seen).map_err(|Failed(error)| error)?;
-        let folder = out.join("samples");
-        std::fs::create_dir_all(&folder)?;
         for (index, pair) in samples.iter().enumerate() {
             for (sound, name) in pair.iter().zip(["original".to_owned(), format!("step-{:09}", step.number)]) {
-                std::fs::write(folder.join(format!("{index}-{name}.wav")), sound.to_wav()?)?;
+                write_file(&out.join(format!("samples/{index}-{name}.wav")), &sound.to_wav()?)?;
             }
         }
         let numbers = vec![

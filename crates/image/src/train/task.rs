@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use jielong_nn::quantizer::QuantizerConfig;
-use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError};
+use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError, write_file};
 use rayon::prelude::*;
 
 use super::augment::whole;
@@ -235,9 +235,7 @@ impl Task for CodecTask {
         let found = score(&codec, self.held_out().map(|picture| picture.map_err(Failed)), seen);
         let found = found.map_err(|Failed(error)| error)?;
         if let Some(sheet) = grid(&samples, 8) {
-            let folder = out.join("samples");
-            std::fs::create_dir_all(&folder)?;
-            std::fs::write(folder.join(format!("step-{:09}.png", step.number)), sheet.to_png()?)?;
+            write_file(&out.join(format!("samples/step-{:09}.png", step.number)), &sheet.to_png()?)?;
         }
         let numbers = vec![
             ("psnr".into(), found.psnr),

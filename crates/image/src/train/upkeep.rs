@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use jielong_nn::train::{Random, TaskError};
+use jielong_nn::train::{Random, TaskError, write_file};
 use serde::{Deserialize, Serialize};
 
 /// When a code is replaced.
@@ -78,7 +78,7 @@ impl Usage {
     /// What the system says.
     pub fn save(&self, path: &Path) -> Result<(), TaskError> {
         let bytes: Vec<u8> = self.shares.iter().flat_map(|share| share.to_le_bytes()).collect();
-        Ok(std::fs::write(path, bytes)?)
+        write_file(path, &bytes)
     }
 
     /// Reads back what [`save`](Self::save) wrote.

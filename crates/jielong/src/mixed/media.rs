@@ -232,7 +232,8 @@ impl Media {
                 continue;
             }
             let vectors = codec.vectors(0)?;
-            let codes = Codes { size: Vec::new(), grid: vec![vectors.len()], books: 1, values: (0..books[0]).collect() };
+            let codes =
+                Codes { size: Vec::new(), grid: vec![vectors.len()], books: 1, values: (0..books[0]).collect() };
             let digits = self.vocab.segment(at, &codes, books)?.values;
             for (index, book) in kind.books.iter().enumerate() {
                 let mut means = vec![vec![0.0; vectors[0].len()]; book.len()];

@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_picture_most_like_the_others_is_central() {
-        let pictures = [0, 90, 100, 105, 255].map(|level| Picture { width: 1, height: 1, rgb: vec![level; 3] });
+        let pictures = [0, 90, 108, 150, 200].map(|level| Picture { width: 1, height: 1, rgb: vec![level; 3] });
         assert_eq!(central(&pictures), 2);
         assert_eq!(central(&pictures[..1]), 0);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::TrainError;
+use super::{TaskError, TrainError};
 
 /// Makes what was written into a file or folder outlast a power cut.
 pub(super) fn sync(path: &Path) -> io::Result<()> {
@@ -22,6 +22,16 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         // Whether it is there or not: it is of no use.
         let _ = std::fs::remove_file(&partial);
     })
+}
+
+/// Writes a file of a task, whole or not at all; its folder is made if it is not there.
+///
+/// # Errors
+/// [`TrainError::File`].
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TaskError> {
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let written = folder.and_then(|()| replace(path, bytes));
+    written.map_err(|source| TrainError::File { path: path.to_path_buf(), source }.into())
 }
 
 /// Size and SHA-256 of a file.

@@ -31,6 +31,7 @@ use std::time::Duration;
 pub use adamw::{AdamW, AdamWConfig};
 pub use average::Average;
 pub use checkpoint::{CheckpointError, Manifest, latest};
+pub use files::write_file;
 pub use gradients::{Gradients, scalar};
 pub use learner::Learner;
 pub use losses::Losses;
