@@ -220,7 +220,7 @@ impl Media {
     ///
     /// # Errors
     /// The codec fails.
-    pub fn places(&self) -> Result<Vec<TokenVectors>> {
+    pub fn token_vectors(&self) -> Result<Vec<TokenVectors>> {
         let mut all = Vec::new();
         for (at, kind) in self.vocab.kinds().iter().enumerate() {
             let Some(codec) = &self.codecs[at] else { continue };

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::model_args::ModelArgs;
 use super::super::sampling::SamplingArgs;
 use super::super::{Global, files, output};
-use super::{Guidance, answers, drawn, note_stop, open, report};
+use super::{Decoding, answers, drawn, note_stop, open, report};
 
 /// Parts of a prompt, in the order in which they are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub struct MixArgs {
     #[arg(short, long, value_name = "FILE", requires = "to")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    guidance: Guidance,
+    decoding: Decoding,
 }
 
 /// How it is drawn.
@@ -114,7 +114,7 @@ impl MixArgs {
         }
         let segments: Vec<Segment> = self.parts.0.iter().map(|part| part.segment(mixed)).collect::<Result<_>>()?;
         let ask =
-            drawn(mixed, mixed.ask(mixed.sequences()?.prompt(&segments)?, kind), drawing.sampling, self.guidance)?;
+            drawn(mixed, mixed.ask(mixed.sequences()?.prompt(&segments)?, kind), drawing.sampling, self.decoding)?;
         // A picture is always whole.
         let max_new_tokens = if file == File::Picture { ask.max_new_tokens } else { drawing.max_new_tokens };
         let answers = answers(mixed, Ask { max_new_tokens, ..ask }, 1, global)?;

@@ -29,12 +29,12 @@ pub struct MixedArgs {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
-    guidance: Guidance,
+    decoding: Decoding,
 }
 
-/// What there is to drawing beside the sampler.
+/// How an answer comes to be, besides the drawing of its tokens.
 #[derive(ClapArgs, Clone, Copy)]
-pub struct Guidance {
+pub struct Decoding {
     /// Follow the words more closely than the model does by itself (above 1); twice the work
     #[arg(long, value_name = "G", help_heading = "Sampling")]
     guidance: Option<f32>,
@@ -51,7 +51,7 @@ impl MixedArgs {
 
     /// A question, answered as the user says, or else as the task does.
     pub fn ask<'a>(&self, mixed: &Mixed, ask: Ask<'a>) -> Result<Ask<'a>> {
-        drawn(mixed, ask, &self.sampling, self.guidance)
+        drawn(mixed, ask, &self.sampling, self.decoding)
     }
 
     /// So many answers to a question; fewer if they are interrupted, but one.
@@ -67,9 +67,9 @@ fn open(model: &ModelArgs, global: &Global) -> Result<Mixed> {
 }
 
 /// A question with what the user says of how it is answered.
-fn drawn<'a>(mixed: &Mixed, ask: Ask<'a>, sampling: &SamplingArgs, guidance: Guidance) -> Result<Ask<'a>> {
-    let consensus = guidance.consensus.map_or(ask.consensus, |count| count as usize);
-    let guidance = guidance.guidance.unwrap_or(ask.guidance);
+fn drawn<'a>(mixed: &Mixed, ask: Ask<'a>, sampling: &SamplingArgs, decoding: Decoding) -> Result<Ask<'a>> {
+    let consensus = decoding.consensus.map_or(ask.consensus, |count| count as usize);
+    let guidance = decoding.guidance.unwrap_or(ask.guidance);
     Ok(Ask { guidance, consensus, sampling: sampling.config(ask.sampling, &mixed.pipeline)?, ..ask })
 }
 

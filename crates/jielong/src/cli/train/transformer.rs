@@ -119,7 +119,7 @@ fn model(config: &TrainingConfig, media: &Media, device: &Device) -> Result<Llam
     match &config.model {
         ModelConfig::New(new) => {
             let shape = new.config(vocab.size(), Some(begin), &[end]).context("model")?;
-            Ok(Llama::new(&shape, seed, &media.places()?, &options)?)
+            Ok(Llama::new(&shape, seed, &media.token_vectors()?, &options)?)
         }
         ModelConfig::Base(folder) => Ok(Llama::enlarged(folder, vocab.size(), seed, &options)?),
     }
