@@ -204,7 +204,7 @@ fn a_checkpoint_of_text_is_enlarged_by_pictures() {
     let tasks = recipe.find("[[task]]\nname = \"fold\"").unwrap();
     let recipe = format!("{}[model]\nbase = {base:?}\n\n{}", &recipe[..start], &recipe[end..tasks]);
     fs::write(&path, recipe.replace("steps = 3", "steps = 1").replace("rate = 1e-3", "rate = 1e-12")).unwrap();
-    program.ok(&["train", path.to_str().unwrap()]);
+    program.ok(&["train", path.to_str().unwrap(), "--device", "cpu, cpu"]);
     let model = program.path("run/model");
     let model = model.to_str().unwrap();
     let out = program.path("out.png");

@@ -177,6 +177,9 @@ fn what_is_wrong_is_named() {
     says(&with("samples = 1280", "samples = 1000"), "`samples` = 1000");
     says(&with("batch = 2", "batch = 0"), "batch");
     says(&with("device = \"cpu\"", "device = \"gpu\""), "gpu");
+    fs::write(folder.join("train.toml"), &text).unwrap();
+    says(&run(folder, &["--device", "cpu,cpu"]), "a codec is trained on one device");
+    says(&run(folder, &["--device", "cpu,gpu"]), "gpu");
     assert!(!folder.join("run/codec").exists());
     fs::remove_file(folder.join("train.toml")).unwrap();
     says(&run(folder, &[]), "train.toml");

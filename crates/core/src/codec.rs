@@ -76,7 +76,7 @@ pub trait Codec {
         self.books().iter().map(|&book| f64::from(book).log2()).sum()
     }
 
-    /// A vector for each code of a book: codes whose vectors are near stand for media that are alike. Nothing where a codec has none.
+    /// A vector for each code of a book: codes whose vectors are near stand for media that are alike.
     ///
     /// # Errors
     /// [`CodecError::Backend`].

@@ -31,8 +31,8 @@ pub struct TokenVectors {
 
 impl Llama {
     /// A model of this shape with new weights, to be trained. Matrices are normal with a deviation of 0.02, those that lead
-    /// back to the residual stream with 0.02 / √(2 · layers) (Radford et al. 2019, §2.3); gains are 1, biases 0. They depend on
-    /// the seed alone. Tokens with near vectors begin with rows that are alike, so that what is learned of one is learned of all
+    /// back to the residual stream with 0.02 / √(2 · layers) (Radford et al. 2019, §2.3); gains are 1, biases 0. Nothing
+    /// but the seed and `tokens` decides them. Tokens with near vectors begin with rows that are alike, so that what is learned of one is learned of all
     /// that are near: nine tenths of their variance are random Fourier features of the vectors (Rahimi & Recht 2007, *Random features
     /// for large-scale kernel machines*), with half the distance of two vectors as their length.
     ///
@@ -96,6 +96,9 @@ impl TokenVectors {
     /// Mixes random Fourier features of the vectors into the rows of their tokens, `[vocabulary, width]`; what has no row is left out.
     fn mix_into(&self, rows: &mut [f32], width: usize, deviation: f64, random: &mut Random) {
         let length = self.distance() / 2.0;
+        if length == 0.0 {
+            return; // all are the same: nothing is nearer than the rest
+        }
         for column in 0..width {
             let wave: Vec<f64> = (0..self.inputs()).map(|_| random.normal(0.0, 1.0) / length).collect();
             let phase = random.between(0.0, TAU);
@@ -121,7 +124,7 @@ impl TokenVectors {
             let mean = values().sum::<f64>() / count;
             values().map(|value| (value - mean).powi(2)).sum::<f64>() / count
         };
-        (2.0 * (0..self.inputs()).map(variance).sum::<f64>()).sqrt().max(f64::MIN_POSITIVE)
+        (2.0 * (0..self.inputs()).map(variance).sum::<f64>()).sqrt()
     }
 }
 
@@ -162,5 +165,10 @@ mod tests {
         assert!(alike(10, 11) > 0.8 && alike(10, 12) > 0.7 && alike(4, 24).abs() < 0.2, "{}", alike(10, 11));
         let deviation = (product(12, 12) / WIDTH as f64).sqrt();
         assert!((deviation - 0.02).abs() < 0.003, "{deviation}");
+        let mixed = rows.clone();
+        for vectors in [vec![vec![1.0]; 5], vec![vec![]; 5], vec![]] {
+            TokenVectors { first: 3, vectors }.mix_into(&mut rows, WIDTH, 0.02, &mut random);
+        }
+        assert_eq!(rows, mixed);
     }
 }

@@ -19,6 +19,18 @@ pub struct Changes {
     pub hue: f64,
 }
 
+/// A change that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("`changes.{key}` = {value}; a number from 0 to {most} is expected")]
+pub struct ChangesError {
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: f64,
+    /// The largest that is expected.
+    pub most: f64,
+}
+
 /// The whole picture at `size`×`size`, on white where it is not square.
 ///
 /// # Errors
@@ -29,6 +41,19 @@ pub fn whole(picture: &Picture, size: usize) -> Result<Picture, EditError> {
 }
 
 impl Changes {
+    /// Refuses what is no change: flips and shifts are shares, zoom is at most 10, hue at most half a turn.
+    ///
+    /// # Errors
+    /// [`ChangesError`], the first of them.
+    pub fn check(&self) -> Result<(), ChangesError> {
+        let all =
+            [("flip", self.flip, 1.0), ("shift", self.shift, 1.0), ("zoom", self.zoom, 10.0), ("hue", self.hue, 180.0)];
+        match all.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
+            Some((key, value, most)) => Err(ChangesError { key, value, most }),
+            None => Ok(()),
+        }
+    }
+
     /// A square of the picture at `size`×`size`, changed at random.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use jielong_nn::quantizer::QuantizerConfig;
 use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError, write_file};
 use rayon::prelude::*;
 
-use super::augment::whole;
+use super::augment::{ChangesError, whole};
 use super::config::TrainingConfig;
 use super::critic::Judge;
 use super::loss::Comparison;
@@ -35,6 +35,9 @@ pub enum CodecTaskError {
     /// A critic that cannot be.
     #[error("`critic`: {0} channels and {1} layers; channels must be a multiple of 4, layers 1 to 6")]
     Critic(usize, usize),
+    /// A change that cannot be.
+    #[error(transparent)]
+    Changes(#[from] ChangesError),
     /// No pictures.
     #[error("there are {train} pictures to learn from and {held_out} held out; some of each are needed")]
     NoPictures {
@@ -87,6 +90,7 @@ impl CodecTask {
         {
             return Err(CodecTaskError::Critic(critic.channels, critic.layers));
         }
+        config.changes.check()?;
         let (train, held_out) = (files.train.len(), files.held_out.len());
         if train == 0 || held_out == 0 {
             return Err(CodecTaskError::NoPictures { train, held_out });

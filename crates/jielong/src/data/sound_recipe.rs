@@ -104,6 +104,9 @@ impl Combination {
             return wrong(&format!("{field}.language"), "is no plain name");
         }
         unlike(&self.words).or_else(|why| wrong(&format!("{field}.words"), why))?;
+        if self.words.iter().any(|word| word.contains(char::is_whitespace)) {
+            return wrong(&format!("{field}.words"), "has a word with a space"); // other words could make the same text
+        }
         within("most", self.most, MOST_WORDS)?;
         within("least", self.least, self.most)?;
         // Half of those that there can be, so that the last are found soon.
@@ -257,6 +260,7 @@ mod tests {
         assert_eq!(wrong(|c| c.least = 5), "combination.0.least");
         assert_eq!(wrong(|c| c.most = 0), "combination.0.most");
         assert_eq!(wrong(|c| c.words.push("one".into())), "combination.0.words");
+        assert_eq!(wrong(|c| c.words.push("one two".into())), "combination.0.words");
         assert_eq!(wrong(|c| c.language = "../en".into()), "combination.0.language");
     }
 }

@@ -8,6 +8,7 @@ use jielong_core::{SamplerConfig, Vocab, VocabConfig};
 use jielong_image::train::Changes;
 use serde::{Deserialize, Serialize};
 
+use crate::sources::cache::plain_file;
 use crate::toml_file;
 
 /// The largest side of pictures.
@@ -97,6 +98,15 @@ impl SamplingConfig {
     pub fn sampler(self) -> SamplerConfig {
         let temperature = self.temperature.unwrap_or(1.0);
         SamplerConfig { temperature, top_k: self.top_k, top_p: self.top_p, ..SamplerConfig::default() }
+    }
+
+    fn check(self, vocab: &Vocab) -> Result<()> {
+        self.sampler().validate(vocab.size()).context("`sampling`")?;
+        let guidance = self.guidance.unwrap_or(1.0);
+        ensure!(guidance.is_finite(), "`sampling.guidance` = {guidance}: a number is expected");
+        let (candidates, most) = (self.consensus.unwrap_or(1), MOST_CANDIDATES);
+        ensure!((1..=most).contains(&candidates), "`sampling.consensus` = {candidates}: from 1 to {most}");
+        Ok(())
     }
 }
 
@@ -240,9 +250,12 @@ impl TaskConfig {
         let changed = self.media(vocab)?.is_some_and(|kind| vocab.kinds()[kind].grid);
         ensure!(changed || self.variants == 0, "`variants`: only pictures are changed");
         ensure!((self.variants == 0) == is_default(&self.changes), "`variants` and `changes` need each other");
+        self.changes.check()?;
+        self.sampling.check(vocab)?;
         let candidates = self.sampling.consensus.unwrap_or(1);
-        let most = MOST_CANDIDATES;
-        ensure!((1..=most).contains(&candidates), "`sampling.consensus` = {candidates}: from 1 to {most}");
+        let picture = vocab.kinds()[vocab.kind(&self.answer.kind)?].grid;
+        ensure!(picture || candidates == 1, "`sampling.consensus`: only pictures are compared");
+        ensure!(plain_file(&self.name), "`name` = \"{}\": a plain name, as files have", self.name);
         for part in self.parts() {
             let kind = &vocab.kinds()[vocab.kind(&part.kind)?];
             ensure!(
@@ -300,6 +313,11 @@ mod tests {
             ("data = \"emoji\"", "data = \"emoji\"\nvariants = 1000\nchanges = { flip = 0.5 }", "from 0 to 64"),
             ("{ image = \"this\" }", "{ text = \"{name}\" }\nvariants = 2\nchanges = { flip = 0.5 }", "only pictures"),
             ("data = \"emoji\"", "data = \"emoji\"\nsampling = { consensus = 0 }", "from 1 to 1000"),
+            ("data = \"emoji\"", "data = \"emoji\"\nsampling = { temperature = -1.0 }", "temperature"),
+            ("data = \"emoji\"", "data = \"emoji\"\nsampling = { guidance = inf }", "guidance"),
+            ("data = \"emoji\"", "data = \"emoji\"\nvariants = 1\nchanges = { zoom = -1.0 }", "changes.zoom"),
+            ("{ image = \"this\" }", "{ text = \"{name}\" }\nsampling = { consensus = 2 }", "only pictures"),
+            ("name = \"draw\"", "name = \"../draw\"", "plain name"),
             ("sizes = 8", "", "sizes"),
             ("[vocab]", "side = 0\n[vocab]", "side"),
         ] {

@@ -161,11 +161,13 @@ impl Mixed {
     /// # Errors
     /// A prompt that does not fit the context; codes that the kind does not have.
     pub fn answer(&self, ask: &Ask, tell: &mut dyn FnMut(usize)) -> Result<Answer> {
-        let pictures = self.media.file(ask.kind) == File::Picture;
+        // Without chance all would be the same.
+        let several = self.media.file(ask.kind) == File::Picture && ask.sampling.temperature > 0.0;
+        let count = if several { ask.consensus } else { 1 };
         let first = self.candidate(ask, tell)?;
         let (mut done, mut stop) = (first.generated, first.stop);
         let mut candidates = vec![first];
-        while pictures && candidates.len() < ask.consensus && stop != StopReason::Cancelled {
+        while candidates.len() < count && stop != StopReason::Cancelled {
             let seed = candidates[0].seed.wrapping_add(candidates.len() as u64);
             let other = Ask { sampling: SamplerConfig { seed: Some(seed), ..ask.sampling.clone() }, ..ask.clone() };
             let other = self.candidate(&other, &mut |new| tell(done + new))?;

@@ -21,7 +21,7 @@ pub struct TrainingConfig {
     pub vocab: PathBuf,
     /// The folder of the run; a path that is not absolute begins at the working directory.
     pub out: PathBuf,
-    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    /// `auto`, `cpu`, `cuda` or `cuda:N`; several, with commas between, share out the batches.
     #[serde(default = "auto")]
     pub device: String,
     /// Pixels of the side of pictures, which are square.

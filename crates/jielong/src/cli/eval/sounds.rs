@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
-use jielong::mixed::{Material, MixedConfig, Ngram, TaskConfig};
+use jielong::mixed::{Material, MixedConfig, Ngram, Part, TaskConfig};
 use jielong_core::{Model, Segment, Token};
 use serde_json::{Value, json};
 
@@ -16,11 +16,11 @@ const NGRAMS: [usize; 3] = [1, 3, 5];
 
 pub fn score(job: &Job, cases: &[Case], out: &mut output::Output) -> Result<()> {
     let prediction = Prediction::of(job)?;
+    job.finish();
     let words = match writer(job) {
         Some(writer) => Some(written(job, writer, cases)?),
         None => None,
     };
-    job.finish();
     let Prediction { sounds, tokens, ways, bits } = prediction;
     if job.args.model.json {
         let ways: Vec<Value> = ways.iter().map(|(way, value)| json!({ "way": way, "perplexity": value })).collect();
@@ -98,12 +98,17 @@ impl Prediction {
 
 /// The task that writes down what this one says, from the same data.
 fn writer<'a>(job: &Job<'a>) -> Option<&'a TaskConfig> {
-    let says = job.task.prompt.iter().any(|part| part.fields().next().is_some());
+    let kinds = job.mixed.media.vocab.kinds();
+    let is_media = |part: &Part| kinds.iter().any(|kind| kind.name == part.kind && kind.is_media());
+    let reads = !job.task.prompt.iter().any(is_media);
+    let said: Vec<&str> = job.task.prompt.iter().flat_map(Part::fields).collect();
     let writes = |other: &&TaskConfig| {
         let hears = other.prompt.iter().any(|part| part.kind == job.task.answer.kind);
-        other.data == job.task.data && hears && other.answer.kind != job.task.answer.kind
+        let mut written = other.answer.fields().peekable();
+        let same = written.peek().is_some() && written.all(|field| said.contains(&field));
+        other.data == job.task.data && hears && !is_media(&other.answer) && same
     };
-    job.mixed.config.tasks.iter().filter(|_| says).find(writes)
+    job.mixed.config.tasks.iter().filter(|_| reads).find(writes)
 }
 
 /// Words that are wrong where the model writes what it says itself, through sound and back, and where it writes the recordings.

@@ -4,9 +4,9 @@ pub mod audio;
 pub mod generate;
 pub mod image;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args as ClapArgs;
-use jielong::mixed::{Answer, Ask, MOST_CANDIDATES, Mixed};
+use jielong::mixed::{Answer, Ask, File, MOST_CANDIDATES, Mixed};
 use jielong_core::StopReason;
 use jielong_kernels::keep_memory;
 use serde_json::{Value, json};
@@ -68,6 +68,8 @@ fn open(model: &ModelArgs, global: &Global) -> Result<Mixed> {
 
 /// A question with what the user says of how it is answered.
 fn drawn<'a>(mixed: &Mixed, ask: Ask<'a>, sampling: &SamplingArgs, decoding: Decoding) -> Result<Ask<'a>> {
+    let picture = mixed.media.file(ask.kind) == File::Picture;
+    ensure!(picture || decoding.consensus.is_none(), "--consensus: only pictures are compared");
     let consensus = decoding.consensus.map_or(ask.consensus, |count| count as usize);
     let guidance = decoding.guidance.unwrap_or(ask.guidance);
     Ok(Ask { guidance, consensus, sampling: sampling.config(ask.sampling, &mixed.pipeline)?, ..ask })

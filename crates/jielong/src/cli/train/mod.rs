@@ -39,9 +39,9 @@ pub struct Args {
     /// Another number of steps than the config's
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Other devices than the config's: auto, cpu, cuda or cuda:N. Several share out the batches of a transformer
-    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
-    device: Vec<DeviceChoice>,
+    /// Other devices than the config's: auto, cpu, cuda or cuda:N. Several, as in cuda:0,cuda:1, share out the batches of a transformer
+    #[arg(long, value_name = "DEVICES")]
+    device: Option<String>,
     /// Print JSON: one line for each evaluation, and one at the end
     #[arg(long)]
     json: bool,
@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
             plan.steps = steps;
         }
         let out = args.out.clone().unwrap_or_else(|| out.to_path_buf());
-        let asked = if args.device.is_empty() { DeviceChoice::several(devices)? } else { args.device.clone() };
+        let asked = DeviceChoice::several(args.device.as_deref().unwrap_or(devices)).context("`device`")?;
         let opened = asked.into_iter().map(DeviceChoice::open).collect::<Result<Vec<_>, _>>()?;
         let (devices, choices) = opened.into_iter().unzip();
         let shape = toml::to_string(shape)?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use jielong::mixed::{Ask, Corpus, Example, File, Mixed, TaskConfig};
@@ -9,7 +10,7 @@ use jielong_audio::sound::Sound;
 use jielong_core::{SamplerConfig, Segment};
 use jielong_image::train::grid;
 
-use super::super::files;
+use super::super::{files, interrupt};
 
 /// Examples of each task that are answered.
 const EACH: usize = 8;
@@ -31,13 +32,21 @@ impl Samples {
         Self(tasks.iter().zip(corpus.held_out_by_task()).map(|(task, all)| (task.clone(), some(all))).collect())
     }
 
-    /// Answers all, and writes `samples/TASK-step-N.png`, `.wav` or `.txt` into the folder of the run.
+    /// Answers all until the run is interrupted, and writes `samples/TASK-step-N.png`, `.wav` or `.txt` into the folder of the run.
     pub fn write(&self, mixed: &Mixed, step: u64, out: &Path) -> Result<()> {
         let folder = out.join("samples");
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         for (task, examples) in &self.0 {
-            let answers = examples.iter().zip(0..).map(|(example, seed)| Answered::of(mixed, task, example, seed));
+            let stopped = || interrupt::flag().load(Ordering::Relaxed);
+            let answers = examples
+                .iter()
+                .zip(0..)
+                .take_while(|_| !stopped())
+                .map(|(example, seed)| Answered::of(mixed, task, example, seed));
             let answers = answers.collect::<Result<Vec<_>>>().with_context(|| format!("task `{}`", task.name))?;
+            if stopped() {
+                break;
+            }
             let path = |ending| folder.join(format!("{}-step-{step:09}.{ending}", task.name));
             match mixed.media.file(mixed.media.vocab.kind(&task.answer.kind)?) {
                 File::Picture => {

@@ -21,6 +21,9 @@ use super::super::{Global, files, interrupt, progress};
 use super::samples::Samples;
 use super::{Args, Run, Training, essential};
 
+/// The folder of the model as it is so far, while it answers.
+const SO_FAR: &str = ".partial-model";
+
 /// The transformer in training, and what is saved with it.
 struct MixedTask<T> {
     task: T,
@@ -157,10 +160,12 @@ impl<T: Trained> Task for MixedTask<T> {
     fn evaluate(&mut self, step: &Step, out: &Path) -> Result<Numbers, TaskError> {
         let scores = self.task.evaluate(step, out)?;
         self.scores = Some(scores.clone());
-        let folder = out.join(Self::RESULT);
+        let folder = out.join(SO_FAR);
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        self.write(&folder)?;
-        self.rest.samples.write(&self.rest.open(&folder)?, step.number, out)?;
+        self.write(&folder)?; // over what a killed run left
+        let written = self.rest.open(&folder).and_then(|mixed| self.rest.samples.write(&mixed, step.number, out));
+        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        written?;
         Ok(scores)
     }
 
