@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use jielong_nn::quantizer::{Quantized, QuantizerConfig};
-use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError, write_file};
+use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError, spread, write_file};
 use rayon::prelude::*;
 
 use super::config::TrainingConfig;
@@ -210,11 +210,10 @@ impl CodecTask {
 
     /// Held-out recordings, spread over all, their beginnings.
     fn heard(&self) -> impl Iterator<Item = Result<Sound, TaskError>> {
-        let files = &self.held_out;
-        let count = self.config.data.scored.clamp(1, files.len());
+        let count = self.config.data.scored.max(1);
         let reading = Reading { rate: Some(self.shape.sample_rate), ..Reading::default() };
-        (0..count).map(move |index| {
-            let mut sound = Sound::open(&files[index * files.len() / count], &reading)?;
+        spread(&self.held_out, count).map(move |path| {
+            let mut sound = Sound::open(path, &reading)?;
             sound.samples.truncate((HEARD * f64::from(sound.rate)) as usize);
             Ok(sound)
         })

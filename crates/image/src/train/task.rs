@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use jielong_nn::quantizer::QuantizerConfig;
-use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError, write_file};
+use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError, spread, write_file};
 use rayon::prelude::*;
 
 use super::augment::{ChangesError, whole};
@@ -143,10 +143,8 @@ impl CodecTask {
 
     /// Held-out pictures, spread over all.
     fn held_out(&self) -> impl Iterator<Item = Result<Picture, TaskError>> {
-        let files = &self.files.held_out;
-        let count = self.config.data.scored.clamp(1, files.len());
-        (0..count).map(move |index| {
-            let picture = Picture::open(&files[index * files.len() / count], &Reading::default())?;
+        spread(&self.files.held_out, self.config.data.scored.max(1)).map(move |path| {
+            let picture = Picture::open(path, &Reading::default())?;
             Ok(whole(&picture, self.config.data.size)?)
         })
     }

@@ -13,6 +13,7 @@ use jielong_audio::train::{Measures, Score, score};
 use jielong_core::{Codec, CodecError, Codes};
 use jielong_kernels::keep_memory;
 use jielong_nn::device::DeviceChoice;
+use jielong_nn::train::spread;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -263,9 +264,9 @@ fn rate(codec: &SoundCodec) -> f64 {
 pub fn chosen(data: &str, part: Part, limit: Option<usize>, global: &Global) -> Result<Vec<PathBuf>> {
     let sounds = Sounds::open(data, &global.sources)?;
     let all: Vec<PathBuf> = sounds.entries.iter().filter(|e| part.has(e.split)).map(|e| e.path.clone()).collect();
-    let count = limit.unwrap_or(all.len()).min(all.len());
-    ensure!(count > 0, "{data} has no such recordings");
-    Ok((0..count).map(|index| all[index * all.len() / count].clone()).collect())
+    let chosen: Vec<PathBuf> = spread(&all, limit.unwrap_or(all.len())).cloned().collect();
+    ensure!(!chosen.is_empty(), "{data} has no such recordings");
+    Ok(chosen)
 }
 
 fn eval(codec: &CodecArgs, recordings: &[PathBuf], json: bool, global: &Global) -> Result<()> {

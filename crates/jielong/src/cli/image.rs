@@ -15,6 +15,7 @@ use jielong_image::train::{ScoreError, compare, grid, score, whole};
 use jielong_image::vq::VqCodec;
 use jielong_kernels::keep_memory;
 use jielong_nn::device::DeviceChoice;
+use jielong_nn::train::spread;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -261,9 +262,9 @@ fn roundtrip(codec: &CodecArgs, path: &Path, out: Option<&Path>, size: Option<us
 pub fn chosen(data: &str, part: Part, limit: Option<usize>, global: &Global) -> Result<Vec<PathBuf>> {
     let pictures = Pictures::open(data, &global.sources)?;
     let all: Vec<PathBuf> = pictures.entries.iter().filter(|e| part.has(e.split)).map(|e| e.path.clone()).collect();
-    let count = limit.unwrap_or(all.len()).min(all.len());
-    ensure!(count > 0, "{data} has no such pictures");
-    Ok((0..count).map(|index| all[index * all.len() / count].clone()).collect())
+    let chosen: Vec<PathBuf> = spread(&all, limit.unwrap_or(all.len())).cloned().collect();
+    ensure!(!chosen.is_empty(), "{data} has no such pictures");
+    Ok(chosen)
 }
 
 fn eval(

@@ -155,7 +155,7 @@ impl Mixed {
     /// Continues a prompt by one segment. `tell` is told of each new token.
     ///
     /// With [`Ask::consensus`] it is the picture with the least mean square distance to the other candidates: that with the
-    /// highest expected PSNR among them (minimum Bayes risk; Kumar & Byrne 2004, *Minimum Bayes-risk decoding for statistical
+    /// least expected square error among them (minimum Bayes risk; Kumar & Byrne 2004, *Minimum Bayes-risk decoding for statistical
     /// machine translation*). Seeds follow each other; where it is cancelled, those that are whole are compared.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub use files::write_file;
 pub use gradients::{Gradients, scalar};
 pub use learner::Learner;
 pub use losses::Losses;
-pub use order::Item;
+pub use order::{Item, spread};
 pub use plan::{Plan, PlanError};
 pub use random::Random;
 pub use run::run;

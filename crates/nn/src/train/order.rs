@@ -11,6 +11,12 @@ pub struct Item {
     pub seed: u64,
 }
 
+/// So many of all, evenly spread from the first on; all of them where there are no more.
+pub fn spread<T>(all: &[T], count: usize) -> impl Iterator<Item = &T> {
+    let count = count.min(all.len());
+    (0..count).map(move |index| &all[index * all.len() / count])
+}
+
 /// The endless order of items.
 #[derive(Debug)]
 pub(super) struct Order {

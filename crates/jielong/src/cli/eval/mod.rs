@@ -15,6 +15,7 @@ use indicatif::ProgressBar;
 use jielong::data::Split;
 use jielong::mixed::{Ask, Entry, File, Mixed, TaskConfig};
 use jielong_core::{SamplerConfig, Segment};
+use jielong_nn::train::spread;
 
 use super::recipes::MixedArgs;
 use super::{Global, interrupt, output, progress};
@@ -83,8 +84,7 @@ fn cases<'a>(task: &TaskConfig, entries: &'a [Entry], limit: usize) -> Vec<Case<
     } else {
         all.extend(held_out.map(|this| Case { other: this, this }));
     }
-    let count = limit.min(all.len());
-    (0..count).map(|index| all[index * all.len() / count]).collect()
+    spread(&all, limit).copied().collect()
 }
 
 /// A model on its way through the cases.

@@ -9,6 +9,7 @@ use jielong::mixed::{Ask, Corpus, Example, File, Mixed, TaskConfig};
 use jielong_audio::sound::Sound;
 use jielong_core::{SamplerConfig, Segment};
 use jielong_image::train::grid;
+use jielong_nn::train::spread;
 
 use super::super::{files, interrupt};
 
@@ -25,10 +26,7 @@ pub struct Samples(Vec<(TaskConfig, Vec<Example>)>);
 impl Samples {
     /// Some examples of each task, spread over all that are held out.
     pub fn of(tasks: &[TaskConfig], corpus: &Corpus) -> Self {
-        let some = |held_out: &[Example]| -> Vec<Example> {
-            let count = EACH.min(held_out.len());
-            (0..count).map(|index| held_out[index * held_out.len() / count].clone()).collect()
-        };
+        let some = |held_out: &[Example]| -> Vec<Example> { spread(held_out, EACH).cloned().collect() };
         Self(tasks.iter().zip(corpus.held_out_by_task()).map(|(task, all)| (task.clone(), some(all))).collect())
     }
 
