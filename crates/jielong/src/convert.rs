@@ -17,6 +17,7 @@ use jielong_text::{GgufVocab, tokenizer_config};
 use serde_json::{Map, Value, json};
 
 use crate::assets::{Assets, Files, vocabulary_pairs};
+use crate::files;
 use crate::sources::LocalModel;
 
 /// What becomes of something that is at the place of the result.
@@ -96,12 +97,7 @@ pub fn convert(local: &LocalModel, out: &Path, how: &Conversion, progress: Progr
         (Format::Folder, Origin::Gguf(_)) => job.folder(&job.texts()?, &place, &mut report)?,
         (Format::Folder, Origin::Folder(folder, _)) => job.folder(&job.copied(folder)?, &place, &mut report)?,
     }
-    // An old folder leaves into the scratch one and goes with it.
-    if out.is_dir() {
-        std::fs::rename(out, scratch.path().join("old"))
-            .with_context(|| format!("cannot replace {}", out.display()))?;
-    }
-    std::fs::rename(&place, out).with_context(|| format!("cannot write {}", out.display()))?;
+    files::place(&place, out, scratch.path()).with_context(|| format!("cannot write {}", out.display()))?;
     let mut types = BTreeMap::new();
     for tensor in &tensors {
         *types.entry(tensor.written().name()).or_insert(0) += 1;

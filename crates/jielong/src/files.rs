@@ -21,6 +21,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Moves a file or folder that is whole to its place. What was there leaves into `scratch`, a folder on the same disk, and goes
+/// with it.
+///
+/// # Errors
+/// What the system said.
+pub fn place(made: &Path, target: &Path, scratch: &Path) -> std::io::Result<()> {
+    if target.is_dir() {
+        std::fs::rename(target, scratch.join("old"))?;
+    }
+    std::fs::rename(made, target)
+}
+
 /// Temporary files that may be read by whom new files may be: they become results.
 fn builder() -> tempfile::Builder<'static, 'static> {
     #[allow(unused_mut)] // elsewhere than on Unix

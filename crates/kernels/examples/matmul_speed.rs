@@ -1,6 +1,6 @@
 //! Speed of products with packed weights, beside a plain read of the same bytes in turn.
 //!
-//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [stored|turned] [baseline|avx2|avx512]`
+//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [stored|turned] [baseline|avx2|avx512|bf16]`
 
 #![allow(missing_docs)]
 
@@ -14,6 +14,7 @@ fn main() {
         Some("baseline") => Some(Isa::Baseline),
         Some("avx2") => Some(Isa::Avx2),
         Some("avx512") => Some(Isa::Avx512),
+        Some("bf16") => Some(Isa::Avx512Bf16),
         _ => None,
     };
     let Some(cpu) = isa.map_or_else(|| Some(Cpu::new(threads)), |isa| Cpu::with_isa(threads, isa)) else {

@@ -40,10 +40,9 @@ pub(crate) fn is_there() -> bool {
         let features = 1 << 22 | 1 << 24 | 1 << 25;
         // SAFETY: the call changes what the kernel saves of this process, nothing that the program sees.
         *ALLOWED.get_or_init(|| {
-            std::env::var_os("EMU").is_some()
-                || __cpuid(0).eax >= 7
-                    && __cpuid_count(7, 0).edx & features == features
-                    && unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILES) } == 0
+            __cpuid(0).eax >= 7
+                && __cpuid_count(7, 0).edx & features == features
+                && unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILES) } == 0
         })
     }
     #[cfg(not(target_os = "linux"))]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::pool::Pool;
 use crate::shared::Disjoint;
 
-/// Sets of instructions that kernels are written or compiled for, the best last.
+/// Sets of instructions that kernels are written or compiled for, each with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
     /// What every processor of the architecture has: SSE2, or NEON.
@@ -22,15 +22,29 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All that this processor has, the best last.
+    /// All that this processor has, in order.
     pub fn available() -> Vec<Self> {
         let all = [Self::Baseline, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
         all.into_iter().filter(|isa| isa.is_there()).collect()
     }
 
-    /// The best that this processor has.
+    /// The fastest that this processor has.
     pub fn best() -> Self {
-        Self::available().into_iter().max().unwrap_or(Self::Baseline)
+        Self::available().into_iter().filter(|isa| isa.pays()).max().unwrap_or(Self::Baseline)
+    }
+
+    /// Whether these instructions are faster than those before. Intel's products of bf16 are not: one takes as long as four of f32,
+    /// and does the work of two (`matmul_speed 2 stored bf16` beside `avx512`).
+    #[cfg(target_arch = "x86_64")]
+    fn pays(self) -> bool {
+        let id = std::arch::x86_64::__cpuid(0);
+        let intel = [id.ebx, id.edx, id.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel";
+        self != Self::Avx512Bf16 || !intel
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn pays(self) -> bool {
+        true
     }
 
     #[cfg(target_arch = "x86_64")]

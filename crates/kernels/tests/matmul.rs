@@ -85,11 +85,11 @@ proptest! {
 
     #[test]
     fn all_instructions_and_numbers_of_threads_give_the_same_bits(
-        kind in 0usize..11, rows in 1usize..70, blocks in 1usize..5, n in prop_oneof![3 => 1usize..12, 1 => 12usize..220],
+        kind in 0usize..11, rows in 1usize..70, blocks in prop_oneof![4 => 1usize..5, 1 => 31usize..66], n in prop_oneof![3 => 1usize..12, 1 => 12usize..220],
         tail in 0usize..40, seed: u64, shift in 0usize..8,
     ) {
         let dtype = Dtype::ALL[kind];
-        let columns = if dtype.block_len() == 1 { blocks * 32 + tail } else { blocks * dtype.block_len() };
+        let columns = if dtype.block_len() == 1 { blocks * 32 + tail } else { blocks.min(5) * dtype.block_len() };
         // at any alignment: a mapped file promises none
         let mut bytes = vec![0; shift];
         bytes.extend(weights(dtype, rows, columns, seed));

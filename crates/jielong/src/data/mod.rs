@@ -23,6 +23,7 @@ mod unpack;
 
 use std::path::PathBuf;
 
+use crate::files;
 use crate::sources::{Progress, SourceOptions, cache, cache::names};
 
 pub use error::DataError;
@@ -103,10 +104,7 @@ pub fn fetch(recipe: &Recipe, options: &SourceOptions, progress: &dyn Progress) 
         Content::Recordings(recordings) => recordings::make(recipe, recordings, work.path(), with)?,
         Content::Speech(speech) => speech::make(recipe, speech, work.path(), with)?,
     };
-    if target.exists() {
-        std::fs::rename(&target, work.path().join("old")).map_err(error::io("move away", &target))?;
-    }
-    std::fs::rename(&made, &target).map_err(error::io("rename to", &target))?;
+    files::place(&made, &target, work.path()).map_err(error::io("rename to", &target))?;
     Ok(target)
 }
 

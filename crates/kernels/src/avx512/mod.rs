@@ -21,7 +21,7 @@ use self::blocks::{Blocks, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Weights}
 use self::plain::{F16, F32, Pairs, Wide, multiply};
 use self::turn::{Pointers, Source, Turned};
 use crate::dtype::Dtype;
-use crate::matmul::columns::{LANES, STEP, Step};
+use crate::matmul::columns::{LANES, LINE, STEP, Step};
 use crate::matmul::rows::{Data, Panel};
 
 /// Columns that are computed side by side, with two registers for each sum.
@@ -235,10 +235,8 @@ struct Ahead {
 }
 
 impl Ahead {
-    const LINE: usize = 64;
-
     fn new(panel: &Panel, steps: usize) -> Self {
-        let left = panel.next.len().div_ceil(Self::LINE);
+        let left = panel.next.len().div_ceil(LINE);
         Self { at: panel.next.as_ptr().cast(), left, lines: left.div_ceil(steps.max(1)) }
     }
 
@@ -248,7 +246,7 @@ impl Ahead {
         for _ in 0..lines {
             // SAFETY: a prefetch reads nothing that the program sees and cannot fail, whatever the address.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at) };
-            self.at = self.at.wrapping_add(Self::LINE);
+            self.at = self.at.wrapping_add(LINE);
         }
         self.left -= lines;
     }

@@ -2,6 +2,7 @@
 //! sums each. Four rows and six columns fill the registers, so that a value that was loaded is used four or six times.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use half::bf16;
 
@@ -21,6 +22,10 @@ pub(super) trait Plain {
     const BYTES: usize;
     /// Values of a step.
     const STEP: usize;
+    /// Values after which sums are added up: six columns of them stay in the first cache.
+    const BLOCK: usize = BLOCK;
+    /// Whether a step of weights are f32, made of fewer bits.
+    const WIDENED: bool = false;
 
     /// A step of weights; those outside the mask, a bit a byte, are zero and not read.
     ///
@@ -59,6 +64,7 @@ impl Plain for F16 {
     type Input = f32;
     const BYTES: usize = 2;
     const STEP: usize = 16;
+    const WIDENED: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
@@ -79,6 +85,7 @@ impl Plain for Wide {
     type Input = f32;
     const BYTES: usize = 2;
     const STEP: usize = 16;
+    const WIDENED: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
@@ -100,6 +107,7 @@ impl Plain for Pairs {
     type Input = bf16;
     const BYTES: usize = 2;
     const STEP: usize = 32;
+    const BLOCK: usize = 2 * BLOCK;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
@@ -124,33 +132,80 @@ impl Plain for Pairs {
 pub(super) unsafe fn multiply<P: Plain>(panel: &Panel, x: &[P::Input], stride: usize, out: &mut [[f32; LANES]]) {
     let Data::Rows(rows) = panel.data else { unreachable!("plain weights stay as they are stored") };
     let rows = rows.map(<[u8]>::as_ptr);
-    let tiles = panel.columns.div_ceil(BLOCK) * (LANES / ROWS) * out.len().div_ceil(WIDE);
-    let mut ahead = Ahead::new(panel, tiles);
-    for from in (0..panel.columns).step_by(BLOCK) {
-        let len = BLOCK.min(panel.columns - from);
-        let mut column = 0;
-        while column < out.len() {
-            let count = match out.len() - column {
-                WIDE.. => WIDE,
-                2.. => 2,
-                _ => 1,
-            };
-            for row in (0..LANES).step_by(ROWS) {
-                if out.len() > 1 {
-                    ahead.step(); // a single column is one stream a row, which the processor foresees
-                }
-                let at = rows[row..].first_chunk().map(|rows: &[*const u8; ROWS]| rows.map(|r| r.add(from * P::BYTES)));
-                let Some(at) = at else { continue };
-                let x = x.as_ptr().add(column * stride + from);
-                let out = &mut out[column..];
-                match count {
-                    WIDE => tile::<P, WIDE>(at, x, stride, len, row, out),
-                    2 => tile::<P, 2>(at, x, stride, len, row, out),
-                    _ => tile::<P, 1>(at, x, stride, len, row, out),
-                }
-            }
-            column += count;
+    let count = panel.columns.div_ceil(P::BLOCK) * (LANES / ROWS) * out.len().div_ceil(WIDE);
+    let mut ahead = Ahead::new(panel, count);
+    let mut wide = MaybeUninit::uninit();
+    for from in (0..panel.columns).step_by(P::BLOCK) {
+        let len = P::BLOCK.min(panel.columns - from);
+        let (rows, x) = (rows.map(|row| row.add(from * P::BYTES)), x.as_ptr().add(from));
+        if P::WIDENED && out.len() > WIDE {
+            // To widen a weight takes as long as to multiply it: once is enough for all columns.
+            let rows = widen::<P>(rows, len, &mut wide);
+            tiles::<F32>(rows, x.cast(), stride, len, &mut ahead, out);
+        } else {
+            tiles::<P>(rows, x, stride, len, &mut ahead, out);
         }
+    }
+}
+
+/// Weights of sixteen rows.
+#[repr(align(64))]
+struct Widened([[f32; BLOCK]; LANES]);
+
+/// `len` weights of each row as f32: where they are then.
+///
+/// # Safety
+/// As [`multiply`]; a step of `P` is of f32.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn widen<P: Plain>(rows: [*const u8; LANES], len: usize, wide: &mut MaybeUninit<Widened>) -> [*const u8; LANES] {
+    let wide = (&raw mut (*wide.as_mut_ptr()).0).cast::<f32>();
+    let mut places = [wide.cast_const().cast(); LANES];
+    for (index, row) in rows.into_iter().enumerate() {
+        let out = wide.add(index * BLOCK);
+        for k in (0..len).step_by(P::STEP) {
+            let mask = u64::MAX >> (64 - (P::STEP.min(len - k) * P::BYTES));
+            _mm512_storeu_si512(out.add(k).cast(), P::weights(row.add(k * P::BYTES), mask));
+        }
+        places[index] = out.cast_const().cast();
+    }
+    places
+}
+
+/// Adds the products of `len` weights of sixteen rows with all columns.
+///
+/// # Safety
+/// As [`multiply`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn tiles<P: Plain>(
+    rows: [*const u8; LANES],
+    x: *const P::Input,
+    stride: usize,
+    len: usize,
+    ahead: &mut Ahead,
+    out: &mut [[f32; LANES]],
+) {
+    let mut column = 0;
+    while column < out.len() {
+        let count = match out.len() - column {
+            WIDE.. => WIDE,
+            2.. => 2,
+            _ => 1,
+        };
+        for row in (0..LANES).step_by(ROWS) {
+            if out.len() > 1 {
+                ahead.step(); // a single column is one stream a row, which the processor foresees
+            }
+            let Some(&at) = rows[row..].first_chunk() else { continue };
+            let (x, out) = (x.add(column * stride), &mut out[column..]);
+            match count {
+                WIDE => tile::<P, WIDE>(at, x, stride, len, row, out),
+                2 => tile::<P, 2>(at, x, stride, len, row, out),
+                _ => tile::<P, 1>(at, x, stride, len, row, out),
+            }
+        }
+        column += count;
     }
 }
 

@@ -16,9 +16,9 @@ const NARROW: usize = 4;
 /// Places over which gradients of weights are summed in registers: their planes stay in the first cache.
 pub(crate) const LONGEST: usize = 512;
 
-/// Whether these instructions multiply pairs of bf16.
+/// Whether pairs of bf16 are multiplied: not with AMX, where that is slower than f32 ([`Isa::best`]).
 pub(super) fn pairs(isa: Isa, factors: Factors) -> bool {
-    factors == Factors::Bf16 && isa >= Isa::Avx512Bf16
+    factors == Factors::Bf16 && isa == Isa::Avx512Bf16
 }
 
 /// What planes of a convolution hold.
@@ -62,7 +62,7 @@ impl Product for [bf16; 2] {
     fn filter(isa: Isa, planes: &Planes<Self>, weights: &[[Self; OUTPUTS]], out: &mut Vec<f32>) {
         let len = checked(planes, weights.len(), out);
         #[cfg(target_arch = "x86_64")]
-        if isa >= Isa::Avx512Bf16 {
+        if isa == Isa::Avx512Bf16 {
             // SAFETY: as above.
             #[allow(unsafe_code)]
             return unsafe {
@@ -143,7 +143,7 @@ impl Correlated for f32 {
 impl Correlated for bf16 {
     fn sums(isa: Isa, x: &Planes<Self>, y: &[Self], sums: &mut [[f32; OUTPUTS]]) {
         #[cfg(target_arch = "x86_64")]
-        if isa >= Isa::Avx512Bf16 {
+        if isa == Isa::Avx512Bf16 {
             // SAFETY: as above.
             #[allow(unsafe_code)]
             return unsafe { crate::avx512::conv::correlate(&x.cells, x.channel, &x.taps, y, sums) };

@@ -3,6 +3,8 @@
 //! For weights in blocks it is `[step][column]`: a step is what the kernel takes of the inner dimension at a time before it
 //! goes on to the next column. For plain weights it is `[column][value]`. The inner dimension is padded with zeros.
 
+use std::ops::{Deref, DerefMut};
+
 use half::bf16;
 
 use crate::cpu::{Cpu, Isa};
@@ -12,9 +14,10 @@ use crate::dtype::Dtype;
 pub(crate) const STEP: usize = 32;
 /// Rows of a panel, and sums of a product of floats.
 pub(crate) const LANES: usize = 16;
+/// Bytes of a line of a cache.
+pub(crate) const LINE: usize = 64;
 /// Values of the inner dimension after which the sums of a product of floats are added up.
-pub(crate) const BLOCK: usize = 2048;
-
+pub(crate) const BLOCK: usize = 1024;
 /// Columns that go over a panel before it is left: their sums stay in the first cache.
 pub(crate) const COLUMNS: usize = 96;
 
@@ -82,6 +85,37 @@ impl Step {
     pub(crate) const ZERO: Self = Self { hi: [0; STEP], lo: [0; STEP], scale: 0.0, sum: 0.0, sums: [0; 2] };
 }
 
+/// Values that begin where a line of the cache does: each register of them is in one line.
+#[derive(Debug)]
+pub(crate) struct Aligned<T> {
+    values: Vec<T>,
+    from: usize,
+    len: usize,
+}
+
+impl<T: Copy> Aligned<T> {
+    fn new(value: T, len: usize) -> Self {
+        let spare = LINE / size_of::<T>();
+        let values = vec![value; len + spare];
+        let from = values.as_ptr().align_offset(LINE).min(spare);
+        Self { values, from, len }
+    }
+}
+
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.values[self.from..][..self.len]
+    }
+}
+
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.values[self.from..][..self.len]
+    }
+}
+
 /// Columns in the form of one kind of kernel.
 #[derive(Debug)]
 pub(crate) enum Form {
@@ -90,12 +124,12 @@ pub(crate) enum Form {
     /// The same in bytes.
     Steps(Vec<Step>),
     /// For plain weights.
-    Floats(Vec<f32>),
+    Floats(Aligned<f32>),
     /// For bf16 weights where the processor multiplies bf16: rounded.
-    Bf16(Vec<bf16>),
+    Bf16(Aligned<bf16>),
     /// The same in tiles: of 96 columns the steps one after another, of a step the tiles of sixteen columns each, of a tile the pairs
     /// of values; one column alone stays as it is.
-    Tiles(Vec<bf16>),
+    Tiles(Aligned<bf16>),
 }
 
 /// Which form a weight type wants.
@@ -153,8 +187,8 @@ fn padded<T: Copy + Send>(
     [len, stride]: [usize; 2],
     zero: T,
     make: fn(&[f32], &mut [T]),
-) -> Vec<T> {
-    let mut out = vec![zero; x.len() / len * stride];
+) -> Aligned<T> {
+    let mut out = Aligned::new(zero, x.len() / len * stride);
     let shared = crate::shared::Disjoint::new(&mut out);
     cpu.pool.run(x.len() / len, |column| {
         // SAFETY: a column is of one task.
@@ -165,12 +199,12 @@ fn padded<T: Copy + Send>(
 }
 
 /// Columns of whole steps, one after another, in tiles.
-fn tiled(columns: Vec<bf16>, cpu: &Cpu, stride: usize) -> Vec<bf16> {
+fn tiled(columns: Aligned<bf16>, cpu: &Cpu, stride: usize) -> Aligned<bf16> {
     let (count, steps) = (columns.len() / stride, stride / STEP);
     if count == 1 {
         return columns;
     }
-    let mut out = vec![bf16::ZERO; count.next_multiple_of(LANES) * stride];
+    let mut out = Aligned::new(bf16::ZERO, count.next_multiple_of(LANES) * stride);
     let shared = crate::shared::Disjoint::new(&mut out);
     let groups = count.div_ceil(COLUMNS);
     cpu.pool.run(groups * steps, |task| {

@@ -3,7 +3,7 @@
 //! An output is a sum in the order of the inner dimension, whatever is computed beside it. Weights in blocks: for each run
 //! of 32 values (16 for Q6_K) an exact sum of integers, then
 //! `y += scale_w · scale_x · Σ (u − centre)·x` and, for types with a minimum, `y += min_w · Σ x`. Plain weights: sixteen
-//! sums of every sixteenth product, of 2048 products at a time; halves of the sums are added until one is left, which is
+//! sums of every sixteenth product, of 1024 products at a time; halves of the sums are added until one is left, which is
 //! added to the output. All other additions are fused with their product.
 
 use super::columns::{BLOCK, LANES, STEP, Short};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use jielong::data::Split;
-use jielong::mixed::{Entry, File};
+use jielong::mixed::{Entry, File, TaskConfig};
 use jielong_image::picture::{Filter, Picture};
 use jielong_image::train::{compare, grid};
 use serde::Serialize;
@@ -26,18 +26,44 @@ struct Score {
     ssim: f64,
 }
 
+/// What a task gives to draw from.
+#[derive(Clone, Copy, PartialEq)]
+enum Given {
+    /// The subject in another style.
+    Other,
+    /// The upper half.
+    Half,
+    /// Words.
+    Name,
+}
+
+impl Given {
+    fn of(task: &TaskConfig) -> Self {
+        match &task.prompt[..] {
+            [] => Self::Half,
+            parts if parts.iter().any(|part| part.of == "other") => Self::Other,
+            _ => Self::Name,
+        }
+    }
+
+    /// The ways to answer that are compared.
+    fn ways(self) -> &'static [&'static str] {
+        match self {
+            Self::Other => &["the model", "the input", "the nearest training pair", "the codec's round trip"],
+            Self::Half => &["the model", "the upper half, mirrored", "the codec's round trip"],
+            Self::Name => &["the model", "the training name most alike", "the codec's round trip"],
+        }
+    }
+}
+
 /// Ways to answer, by name, and their scores.
 struct Ways(Vec<(&'static str, Score)>);
 
 pub fn score(job: &Job, cases: &[Case], out: &mut output::Output) -> Result<()> {
-    let (given_other, begun_half) = (job.task.prompt.iter().any(|part| part.of == "other"), job.task.prompt.is_empty());
+    let what = Given::of(job.task);
     let (kind, side) = (job.mixed.media.kind_of(File::Picture)?, job.mixed.media.side());
-    let nearest = Nearest::new(job.entries, if given_other { cases } else { &[] }, side)?;
-    let names: &[&'static str] = match (given_other, begun_half) {
-        (true, _) => &["the model", "the input", "the nearest training pair", "the codec's round trip"],
-        (_, true) => &["the model", "the upper half, mirrored", "the codec's round trip"],
-        _ => &["the model", "the training name most alike", "the codec's round trip"],
-    };
+    let nearest = Nearest::new(job.entries, if what == Given::Other { cases } else { &[] }, side)?;
+    let names = what.ways();
     let (mut sums, mut stacks) = (vec![Score::default(); names.len()], Vec::new());
     let (mut bits, mut dimensions) = (0.0, 0);
     for (case, seed) in cases.iter().zip(0..) {
@@ -46,20 +72,23 @@ pub fn score(job: &Job, cases: &[Case], out: &mut output::Output) -> Result<()> 
         let given = job.mixed.media.of_picture(kind, &other)?;
         let coded = job.mixed.media.of_picture(kind, &this)?;
         let frame = job.mixed.media.vocab.kinds()[kind].frame();
-        let half = if begun_half { coded.grid[0] / 2 * coded.grid[1] * frame } else { 0 };
+        let half = if what == Given::Half { coded.grid[0] / 2 * coded.grid[1] * frame } else { 0 };
         let ask = job.ask(*case, Some(&given))?;
         bits += job.bits(&ask, &coded)?;
         dimensions += job.mixed.media.dimensions(&coded)?;
         let drawn = job.mixed.media.picture(&job.answer(&ask, &coded.values[..half], seed)?)?;
         let round_trip = job.mixed.media.picture(&coded)?;
-        let ways = match (given_other, begun_half) {
-            (true, _) => vec![drawn.clone(), other.clone(), nearest.pair(*case)?, round_trip],
-            (_, true) => vec![drawn.clone(), mirrored(&this)?, round_trip],
-            _ => vec![drawn.clone(), alike(job.entries, case.this, side)?, round_trip],
+        let ways = match what {
+            Given::Other => vec![drawn.clone(), other, nearest.pair(*case)?, round_trip],
+            Given::Half => vec![drawn.clone(), mirrored(&this)?, round_trip],
+            Given::Name => vec![drawn.clone(), alike(job.entries, case.this, side)?, round_trip],
         };
         let scored = |picture: &Picture| -> Result<Picture> {
             // What was given is not scored.
-            if begun_half { Ok(picture.crop(0, side / 2, side, side - side / 2)?) } else { Ok(picture.clone()) }
+            match what {
+                Given::Half => Ok(picture.crop(0, side / 2, side, side - side / 2)?),
+                Given::Other | Given::Name => Ok(picture.clone()),
+            }
         };
         let truth = scored(&this)?;
         for (sum, way) in sums.iter_mut().zip(&ways) {
@@ -67,8 +96,7 @@ pub fn score(job: &Job, cases: &[Case], out: &mut output::Output) -> Result<()> 
             *sum = Score { psnr: sum.psnr + psnr, ssim: sum.ssim + ssim };
         }
         if job.args.sheet.is_some() {
-            let first = if given_other { other } else { ways[1].clone() };
-            stacks.push(vec![first, drawn, this]);
+            stacks.push(vec![ways[1].clone(), drawn, this]);
         }
     }
     let count = cases.len() as f64;

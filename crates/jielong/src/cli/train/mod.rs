@@ -195,9 +195,13 @@ impl<'a> Run<'a> {
                 .with_context(|| format!("step {}", manifest.step))?;
         }
         let folder = self.out.join(T::RESULT);
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        task.write(&folder)?;
-        files::write(&folder.join(T::CONFIG), self.shape.as_bytes())?;
+        let scratch = tempfile::Builder::new().prefix(".partial-").tempdir_in(&self.out);
+        let scratch = scratch.with_context(|| format!("cannot write into {}", self.out.display()))?;
+        let made = scratch.path().join(T::RESULT);
+        std::fs::create_dir(&made).with_context(|| format!("cannot make {}", made.display()))?;
+        task.write(&made)?;
+        files::write(&made.join(T::CONFIG), self.shape.as_bytes())?;
+        files::place(&made, &folder, scratch.path()).with_context(|| format!("cannot write {}", folder.display()))?;
         Ok(folder)
     }
 }
