@@ -161,6 +161,9 @@ fn a_model_learns_tasks_goes_on_after_an_interruption_and_answers() {
     assert!(candidates.as_array().unwrap().contains(&taken[0]), "{taken}");
     let finished = ask(&program, &["image", "finish", shape, "-o", out]);
     assert_eq!(finished["answers"][0]["generated"], 33); // half of the codes, and the end
+    let half = |answer: &serde_json::Value| answer["answers"][0]["codes"].as_array().unwrap()[..32].to_vec();
+    let mean = ask(&program, &["image", "finish", shape, "-o", out, "--consensus", "3", "--take", "mean"]);
+    assert_eq!(half(&mean), half(&finished), "what was given stays");
     assert!(ask(&program, &["image", "describe", shape])["answers"][0]["text"].is_string());
 
     let message =

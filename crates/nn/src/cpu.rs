@@ -1,10 +1,14 @@
 //! Tensors of the CPU device as slices, and back, without a copy: what custom operations on the CPU are made of.
 
 use std::borrow::Cow;
+use std::fmt::Debug;
+use std::marker::PhantomData;
 
 use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::ops::{Backward, OpsKind};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
@@ -62,6 +66,64 @@ pub(crate) fn differentiable<O: Backward<Flex, N>, const N: usize, const D: usiz
         OpsKind::UnTracked(prep) => prep.finish(y),
     };
     Tensor::from_primitive::<Autodiff<Flex>>(y)
+}
+
+/// A function of `N` tensors in plain code, and its way back.
+pub trait Function<const N: usize>: Clone + Debug + Send + Sync + 'static {
+    /// The values of the function, of those of the tensors.
+    fn value(&self, inputs: [&[f32]; N]) -> Vec<f32>;
+
+    /// The gradients of the tensors, from that of the values; empty where none is ever asked for.
+    fn gradients(&self, inputs: [&[f32]; N], dy: &[f32]) -> [Vec<f32>; N];
+}
+
+/// The values of a function of tensors, which are given flat, as a tensor of `shape`, with the way back where gradients are
+/// wanted; `None` if not all tensors are of f32 on the CPU.
+///
+/// # Panics
+/// If the values are not as many as the shape has.
+pub fn apply<F: Function<N>, const N: usize, const D: usize>(
+    function: F,
+    inputs: &[Tensor<1>; N],
+    shape: [usize; D],
+) -> Option<Tensor<D>> {
+    let of = |inputs: &[FlexTensor; N]| {
+        let inputs = inputs.each_ref().map(values);
+        FlexTensor::from_data(TensorData::new(function.value(inputs.each_ref().map(|x| &x[..])), shape))
+    };
+    match Where::of(&inputs.each_ref().map(Tensor::device), &inputs.each_ref().map(Tensor::dtype)) {
+        Where::Cpu => Some(Tensor::from_primitive::<Flex>(of(&inputs.clone().map(plain)))),
+        Where::Training => Some(differentiable(Applied::<F>(PhantomData), inputs.clone().map(tracked), |inputs| {
+            let y = of(&inputs);
+            ((function.clone(), inputs), y)
+        })),
+        Where::Elsewhere => None,
+    }
+}
+
+#[derive(Debug)]
+struct Applied<F>(PhantomData<F>);
+
+impl<F: Function<N>, const N: usize> Backward<Flex, N> for Applied<F> {
+    type State = (F, [FlexTensor; N]);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (function, inputs) = ops.state;
+        let dy = grads.consume::<Flex>(&ops.node);
+        let inputs = inputs.each_ref().map(values);
+        let gradients = function.gradients(inputs.each_ref().map(|x| &x[..]), &values(&dy));
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                let shape = [gradient.len()];
+                grads.register::<Flex>(node.id, FlexTensor::from_data(TensorData::new(gradient, shape)));
+            }
+        }
+    }
+}
+
+/// A tensor as [`apply`] takes it.
+pub fn flat<const D: usize>(x: &Tensor<D>) -> Tensor<1> {
+    x.clone().reshape([-1])
 }
 
 /// The values of a tensor of f32, in order.

@@ -1,17 +1,13 @@
 //! Norm, rotation, gate and GELU of a network's layers, with gradients: one pass of our own each on the CPU, Burn's operations elsewhere.
 
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
-use burn::tensor::{FloatDType, Tensor, TensorData, activation};
-use burn_flex::{Flex, FlexTensor};
+use burn::tensor::{FloatDType, Tensor, activation};
 use jielong_kernels::{
     Isa, gelu as gelu_values, gelu_gradients, rms_norm_gradients, rms_norm_rows, rotate_positions,
     silu_gated as gate_rows, silu_gated_gradients,
 };
 use rayon::prelude::*;
 
-use crate::cpu::{Where, differentiable, plain, tracked, values};
+use crate::cpu::{Function, apply, flat};
 
 /// Values that are one thread's work.
 const TASK: usize = 1 << 14;
@@ -19,14 +15,8 @@ const TASK: usize = 1 << 14;
 /// Root mean square norm over the last dimension (Zhang & Sennrich 2019), computed in f32: `[…, width]`, gains `[width]`.
 #[must_use]
 pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Tensor<D> {
-    match Where::of(&[x.device(), weight.device()], &[x.dtype(), weight.dtype()]) {
-        Where::Cpu => Tensor::from_primitive::<Flex>(normed(&plain(x), &plain(weight), eps)),
-        Where::Training => differentiable(Norm, [tracked(x), tracked(weight)], |[x, weight]| {
-            let y = normed(&x, &weight, eps);
-            ((x, weight, eps), y)
-        }),
-        Where::Elsewhere => norm_with_burn(x, weight, eps),
-    }
+    let norm = Norm { eps: eps as f32 };
+    apply(norm, &[flat(&x), weight.clone()], x.dims()).unwrap_or_else(|| norm_with_burn(x, weight, eps))
 }
 
 fn norm_with_burn<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Tensor<D> {
@@ -42,32 +32,26 @@ fn task(width: usize) -> usize {
     (TASK / width).max(1) * width
 }
 
-fn normed(x: &FlexTensor, weight: &FlexTensor, eps: f64) -> FlexTensor {
-    let shape = x.layout().shape().clone();
-    let (x, weight, isa) = (values(x), values(weight), Isa::best());
-    let (mut y, size) = (vec![0.0; x.len()], task(weight.len()));
-    let parts = x.par_chunks(size).zip(y.par_chunks_mut(size));
-    parts.for_each(|(x, y)| rms_norm_rows(isa, x, &weight, eps as f32, y));
-    FlexTensor::from_data(TensorData::new(y, shape))
+#[derive(Clone, Debug)]
+struct Norm {
+    eps: f32,
 }
 
-#[derive(Debug)]
-struct Norm;
+impl Function<2> for Norm {
+    fn value(&self, [x, weight]: [&[f32]; 2]) -> Vec<f32> {
+        let (mut y, size, isa) = (vec![0.0; x.len()], task(weight.len()), Isa::best());
+        let parts = x.par_chunks(size).zip(y.par_chunks_mut(size));
+        parts.for_each(|(x, y)| rms_norm_rows(isa, x, weight, self.eps, y));
+        y
+    }
 
-impl Backward<Flex, 2> for Norm {
-    type State = (FlexTensor, FlexTensor, f64);
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (x, weight, eps) = ops.state;
-        let dy = grads.consume::<Flex>(&ops.node);
-        let shape = x.layout().shape().clone();
-        let (x, weight, dy, isa) = (values(&x), values(&weight), values(&dy), Isa::best());
+    fn gradients(&self, [x, weight]: [&[f32]; 2], dy: &[f32]) -> [Vec<f32>; 2] {
         let (mut dx, width, size) = (vec![0.0; x.len()], weight.len(), task(weight.len()));
-        let parts = x.par_chunks(size).zip(dy.par_chunks(size)).zip(dx.par_chunks_mut(size));
+        let (parts, isa) = (x.par_chunks(size).zip(dy.par_chunks(size)).zip(dx.par_chunks_mut(size)), Isa::best());
         let sums: Vec<Vec<f32>> = parts
             .map(|((x, dy), dx)| {
                 let mut dweight = vec![0.0; width];
-                rms_norm_gradients(isa, (x, &weight, eps as f32), dy, dx, &mut dweight);
+                rms_norm_gradients(isa, (x, weight, self.eps), dy, dx, &mut dweight);
                 dweight
             })
             .collect();
@@ -76,12 +60,7 @@ impl Backward<Flex, 2> for Norm {
         for sums in sums {
             dweight.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
         }
-        let gradients = [TensorData::new(dx, shape), TensorData::new(dweight, [width])];
-        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, FlexTensor::from_data(gradient));
-            }
-        }
+        [dx, dweight]
     }
 }
 
@@ -89,17 +68,9 @@ impl Backward<Flex, 2> for Norm {
 /// angles `[1, t, 1, half]`, through which no gradient goes. Values beyond the rotated ones stay.
 #[must_use]
 pub fn rotate(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
-    let angles = [cos, sin].map(|angles| angles.clone().inner());
-    let [_, _, heads, d] = x.dims();
-    match Where::of(&[x.device(), cos.device()], &[x.dtype(), cos.dtype()]) {
-        Where::Cpu => Tensor::from_primitive::<Flex>(rotated(&plain(x), &angles.map(plain), [heads, d], false)),
-        Where::Training => differentiable(Rotate, [tracked(x)], |[x]| {
-            let angles = angles.map(plain);
-            let y = rotated(&x, &angles, [heads, d], false);
-            ((angles, [heads, d]), y)
-        }),
-        Where::Elsewhere => rotate_with_burn(x, cos, sin),
-    }
+    let [_, t, heads, d] = x.dims();
+    let inputs = [flat(&x), flat(&cos.clone().inner()), flat(&sin.clone().inner())];
+    apply(Rotation { t, heads, d }, &inputs, x.dims()).unwrap_or_else(|| rotate_with_burn(x, cos, sin))
 }
 
 fn rotate_with_burn(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
@@ -114,104 +85,76 @@ fn rotate_with_burn(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4>
     Tensor::cat(parts, 3)
 }
 
-/// Rotated by the angles, or back.
-fn rotated(x: &FlexTensor, [cos, sin]: &[FlexTensor; 2], [heads, d]: [usize; 2], back: bool) -> FlexTensor {
-    let shape = x.layout().shape().clone();
-    let (mut y, cos, mut sin, isa) = (values(x).into_owned(), values(cos), values(sin), Isa::best());
-    if back {
-        sin.to_mut().iter_mut().for_each(|sin| *sin = -*sin);
-    }
-    let row = shape[1] * heads * d;
-    y.par_chunks_mut(row.max(1)).for_each(|x| rotate_positions(isa, x, heads, d, &cos, &sin));
-    FlexTensor::from_data(TensorData::new(y, shape))
+#[derive(Clone, Debug)]
+struct Rotation {
+    t: usize,
+    heads: usize,
+    d: usize,
 }
 
-#[derive(Debug)]
-struct Rotate;
+impl Rotation {
+    fn turn(&self, x: &[f32], cos: &[f32], sin: &[f32]) -> Vec<f32> {
+        let (mut y, isa, row) = (x.to_vec(), Isa::best(), self.t * self.heads * self.d);
+        y.par_chunks_mut(row.max(1)).for_each(|x| rotate_positions(isa, x, self.heads, self.d, cos, sin));
+        y
+    }
+}
 
-impl Backward<Flex, 1> for Rotate {
-    type State = ([FlexTensor; 2], [usize; 2]);
+impl Function<3> for Rotation {
+    fn value(&self, [x, cos, sin]: [&[f32]; 3]) -> Vec<f32> {
+        self.turn(x, cos, sin)
+    }
 
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (angles, sizes) = ops.state;
-        let dy = grads.consume::<Flex>(&ops.node);
-        let [Some(node)] = ops.parents else { return };
-        grads.register::<Flex>(node.id, rotated(&dy, &angles, sizes, true));
+    fn gradients(&self, [_, cos, sin]: [&[f32]; 3], dy: &[f32]) -> [Vec<f32>; 3] {
+        let back: Vec<f32> = sin.iter().map(|sin| -sin).collect();
+        [self.turn(dy, cos, &back), Vec::new(), Vec::new()]
     }
 }
 
 /// `gate · sigmoid(gate) · up` (Shazeer 2020, SwiGLU), value by value.
 #[must_use]
 pub fn silu_gated<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-    match Where::of(&[gate.device(), up.device()], &[gate.dtype(), up.dtype()]) {
-        Where::Cpu => Tensor::from_primitive::<Flex>(gated(&plain(gate), &plain(up))),
-        Where::Training => differentiable(Gated, [gate, up].map(tracked), |[gate, up]| {
-            let y = gated(&gate, &up);
-            ([gate, up], y)
-        }),
-        Where::Elsewhere => activation::silu(gate) * up,
-    }
+    apply(Gated, &[flat(&gate), flat(&up)], gate.dims()).unwrap_or_else(|| activation::silu(gate) * up)
 }
 
-fn gated(gate: &FlexTensor, up: &FlexTensor) -> FlexTensor {
-    let shape = gate.layout().shape().clone();
-    let (mut y, up, isa) = (values(gate).into_owned(), values(up), Isa::best());
-    y.par_chunks_mut(TASK).zip(up.par_chunks(TASK)).for_each(|(gate, up)| gate_rows(isa, gate, up));
-    FlexTensor::from_data(TensorData::new(y, shape))
-}
-
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Gated;
 
-impl Backward<Flex, 2> for Gated {
-    type State = [FlexTensor; 2];
+impl Function<2> for Gated {
+    fn value(&self, [gate, up]: [&[f32]; 2]) -> Vec<f32> {
+        let (mut y, isa) = (gate.to_vec(), Isa::best());
+        y.par_chunks_mut(TASK).zip(up.par_chunks(TASK)).for_each(|(gate, up)| gate_rows(isa, gate, up));
+        y
+    }
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = grads.consume::<Flex>(&ops.node);
-        let (dy, isa, shape) = (values(&dy), Isa::best(), ops.state[0].layout().shape().clone());
-        let [mut gate, mut up] = ops.state.each_ref().map(|x| values(x).into_owned());
+    fn gradients(&self, inputs: [&[f32]; 2], dy: &[f32]) -> [Vec<f32>; 2] {
+        let ([mut gate, mut up], isa) = (inputs.map(<[f32]>::to_vec), Isa::best());
         let parts = gate.par_chunks_mut(TASK).zip(up.par_chunks_mut(TASK)).zip(dy.par_chunks(TASK));
         parts.for_each(|((gate, up), dy)| silu_gated_gradients(isa, gate, up, dy));
-        for (node, gradient) in ops.parents.into_iter().zip([gate, up]) {
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, FlexTensor::from_data(TensorData::new(gradient, shape.clone())));
-            }
-        }
+        [gate, up]
     }
 }
 
 /// GELU, value by value: `x · Φ(x)` (Hendrycks & Gimpel 2016).
 #[must_use]
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match Where::of(&[x.device()], &[x.dtype()]) {
-        Where::Cpu => Tensor::from_primitive::<Flex>(gelu_of(&plain(x))),
-        Where::Training => differentiable(Gelu, [tracked(x)], |[x]| {
-            let y = gelu_of(&x);
-            (x, y)
-        }),
-        Where::Elsewhere => activation::gelu(x),
-    }
+    apply(Gelu, &[flat(&x)], x.dims()).unwrap_or_else(|| activation::gelu(x))
 }
 
-fn gelu_of(x: &FlexTensor) -> FlexTensor {
-    let (shape, mut y, isa) = (x.layout().shape().clone(), values(x).into_owned(), Isa::best());
-    y.par_chunks_mut(TASK).for_each(|y| gelu_values(isa, y));
-    FlexTensor::from_data(TensorData::new(y, shape))
-}
-
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Gelu;
 
-impl Backward<Flex, 1> for Gelu {
-    type State = FlexTensor;
+impl Function<1> for Gelu {
+    fn value(&self, [x]: [&[f32]; 1]) -> Vec<f32> {
+        let (mut y, isa) = (x.to_vec(), Isa::best());
+        y.par_chunks_mut(TASK).for_each(|y| gelu_values(isa, y));
+        y
+    }
 
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = grads.consume::<Flex>(&ops.node);
-        let [Some(node)] = ops.parents else { return };
-        let (shape, isa) = (ops.state.layout().shape().clone(), Isa::best());
-        let (mut x, dy) = (values(&ops.state).into_owned(), values(&dy));
-        x.par_chunks_mut(TASK).zip(dy.par_chunks(TASK)).for_each(|(x, dy)| gelu_gradients(isa, x, dy));
-        grads.register::<Flex>(node.id, FlexTensor::from_data(TensorData::new(x, shape)));
+    fn gradients(&self, [x]: [&[f32]; 1], dy: &[f32]) -> [Vec<f32>; 1] {
+        let (mut dx, isa) = (x.to_vec(), Isa::best());
+        dx.par_chunks_mut(TASK).zip(dy.par_chunks(TASK)).for_each(|(x, dy)| gelu_gradients(isa, x, dy));
+        [dx]
     }
 }
 

@@ -6,6 +6,7 @@ pub mod conv;
 pub mod cpu;
 pub mod cross_entropy;
 pub mod device;
+pub mod frames;
 pub mod group_norm;
 pub mod layers;
 pub mod load;

@@ -1,23 +1,10 @@
-//! Windows of samples as rows and back, and their spectra, in tensors: all of it sums and products with matrices, so that it
-//! has gradients and runs everywhere. On the CPU, where no gradient is asked for, Fourier transforms are fast ones.
+//! Windows of samples as rows and back, and their spectra, in tensors: sums and products with matrices, which run everywhere; on
+//! the CPU the Fourier transforms are fast ones, with their gradients.
 
-use std::cell::RefCell;
+use burn::tensor::{Device, Tensor, TensorData};
+use jielong_nn::cpu::{apply, flat};
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use jielong_nn::cpu::{self, Values};
-use rayon::prelude::*;
-use realfft::RealFftPlanner;
-use realfft::num_complex::Complex;
-
-thread_local! {
-    /// Plans of transforms, by their length.
-    static PLANNER: RefCell<RealFftPlanner<f32>> = RefCell::new(RealFftPlanner::new());
-}
-
-/// Whether a tensor is on the CPU and needs no gradient.
-fn plain<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && x.device() == Device::flex() && !x.device().is_autodiff()
-}
+use super::transforms::{Magnitudes, Overlap, Synthesis, alone, hann};
 
 /// Cuts samples `[b, n]`, `n` a multiple of the hop, into windows `[b, n / hop, window]`, `window` a multiple of the hop. The
 /// middle of a window is the middle of its hop; before and after the samples are zeros.
@@ -35,20 +22,14 @@ pub(crate) fn windows(samples: Tensor<2>, window: usize, hop: usize) -> Tensor<3
 /// The sum of overlapping windows, `[b, count, window]` → `[b, count · hop]`: the transpose of [`windows`].
 pub(crate) fn overlap(rows: Tensor<3>, hop: usize) -> Tensor<2> {
     let [b, count, window] = rows.dims();
+    let whole = [b, (count - 1) * hop + window];
+    let flat = apply(Overlap { count, window, hop }, &[flat(&rows)], whole);
+    flat.unwrap_or_else(|| overlap_with_burn(rows, hop)).narrow(1, (window - hop) / 2, count * hop)
+}
+
+fn overlap_with_burn(rows: Tensor<3>, hop: usize) -> Tensor<2> {
+    let [b, count, window] = rows.dims();
     let parts = window / hop;
-    if plain(&rows) {
-        let rows = Values::of(rows);
-        let mut flat = vec![0.0; b * (count + parts - 1) * hop];
-        for (rows, flat) in
-            rows.as_slice().chunks_exact(count * window).zip(flat.chunks_exact_mut((count + parts - 1) * hop))
-        {
-            for (at, row) in rows.chunks_exact(window).enumerate() {
-                flat[at * hop..][..window].iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-            }
-        }
-        let flat = cpu::tensor(flat, [b, (count + parts - 1) * hop]);
-        return flat.narrow(1, (window - hop) / 2, count * hop);
-    }
     let device = rows.device();
     let zeros = |n: usize| Tensor::<3>::zeros([b, n, hop], &device);
     let shifted = (0..parts).map(|part| {
@@ -56,17 +37,10 @@ pub(crate) fn overlap(rows: Tensor<3>, hop: usize) -> Tensor<2> {
         Tensor::cat(vec![zeros(part), rows, zeros(parts - 1 - part)], 1)
     });
     let sum = shifted.reduce(|a, b| a + b);
-    let flat = match sum {
+    match sum {
         Some(sum) => sum.reshape([b, (count + parts - 1) * hop]),
         None => unreachable!("a window has at least one hop"),
-    };
-    flat.narrow(1, (window - hop) / 2, count * hop)
-}
-
-/// Hann's window, periodic.
-pub(crate) fn hann(window: usize) -> Vec<f32> {
-    let turn = std::f64::consts::TAU / window as f64;
-    (0..window).map(|n| (0.5 - 0.5 * (turn * n as f64).cos()) as f32).collect()
+    }
 }
 
 /// The Fourier transform of real windows as a matrix `[window, 2 · bins]`: real parts, then imaginary ones; with Hann's
@@ -90,7 +64,7 @@ pub(crate) fn inverse(window: usize, device: &Device) -> Tensor<2> {
     let mut values = vec![0.0f32; window * 2 * bins];
     for k in 0..bins {
         // All bins but the first and the last stand for their mirror too.
-        let weight = if k == 0 || 2 * k == window { 1.0 } else { 2.0 } / window as f64;
+        let weight = if alone(k, window) { 1.0 } else { 2.0 } / window as f64;
         for n in 0..window {
             let (sin, cos) = angle(n, k, window).sin_cos();
             values[k * window + n] = (f64::from(hann[n]) * weight * cos) as f32;
@@ -114,22 +88,11 @@ pub(crate) fn envelope(window: usize, hop: usize, count: usize, device: &Device)
 /// Magnitudes `[b, count, bins]` of the spectra of windows `[b, count, window]`; `transform` is that of [`forward`].
 pub(crate) fn magnitudes(rows: Tensor<3>, transform: &Tensor<2>) -> Tensor<3> {
     let [b, count, window] = rows.dims();
-    if plain(&rows) {
-        let (bins, hann, rows) = (window / 2 + 1, hann(window), Values::of(rows));
-        let mut out = vec![0.0; b * count * bins];
-        out.par_chunks_mut(bins).zip(rows.as_slice().par_chunks(window)).for_each(|(out, row)| {
-            let transform = PLANNER.with_borrow_mut(|planner| planner.plan_fft_forward(window));
-            let mut row: Vec<f32> = row.iter().zip(&hann).map(|(x, weight)| x * weight).collect();
-            let mut spectrum = transform.make_output_vec();
-            if let Err(error) = transform.process(&mut row, &mut spectrum) {
-                unreachable!("slices of the lengths that were asked for: {error}");
-            }
-            for (out, part) in out.iter_mut().zip(&spectrum) {
-                *out = (part.re * part.re + part.im * part.im + 1e-9).sqrt();
-            }
-        });
-        return cpu::tensor(out, [b, count, bins]);
-    }
+    let fast = apply(Magnitudes { window }, &[flat(&rows)], [b, count, window / 2 + 1]);
+    fast.unwrap_or_else(|| magnitudes_with_burn(rows, transform))
+}
+
+fn magnitudes_with_burn(rows: Tensor<3>, transform: &Tensor<2>) -> Tensor<3> {
     let parts = rows.matmul(transform.clone().unsqueeze::<3>());
     let [_, _, two] = parts.dims();
     let (re, im) = (parts.clone().narrow(2, 0, two / 2), parts.narrow(2, two / 2, two / 2));
@@ -139,28 +102,14 @@ pub(crate) fn magnitudes(rows: Tensor<3>, transform: &Tensor<2>) -> Tensor<3> {
 /// Windows `[b, count, window]` of logarithms of magnitudes, at most `loudest`, and phases, `[b, count, 2 · bins]`; `transform`
 /// is that of [`inverse`].
 pub(crate) fn synthesized(x: Tensor<3>, loudest: f32, window: usize, transform: &Tensor<2>) -> Tensor<3> {
+    let [b, count, _] = x.dims();
+    let fast = apply(Synthesis { window, loudest }, &[flat(&x)], [b, count, window]);
+    fast.unwrap_or_else(|| synthesized_with_burn(x, loudest, transform))
+}
+
+fn synthesized_with_burn(x: Tensor<3>, loudest: f32, transform: &Tensor<2>) -> Tensor<3> {
     let [b, count, two] = x.dims();
-    let bins = two / 2;
-    if plain(&x) {
-        let (hann, x) = (hann(window), Values::of(x));
-        let mut out = vec![0.0; b * count * window];
-        out.par_chunks_mut(window).zip(x.as_slice().par_chunks(two)).for_each(|(out, x)| {
-            let (magnitudes, phases) = x.split_at(bins);
-            let transform = PLANNER.with_borrow_mut(|planner| planner.plan_fft_inverse(window));
-            let polar = |(magnitude, phase): (&f32, &f32)| Complex::from_polar(magnitude.min(loudest).exp(), *phase);
-            let mut spectrum: Vec<Complex<f32>> = magnitudes.iter().zip(phases).map(polar).collect();
-            // A constant, and the fastest change that there is, have no phase but 0 and π.
-            spectrum[0].im = 0.0;
-            if window.is_multiple_of(2) {
-                spectrum[bins - 1].im = 0.0;
-            }
-            if let Err(error) = transform.process(&mut spectrum, out) {
-                unreachable!("slices of the lengths that were asked for: {error}");
-            }
-            out.iter_mut().zip(&hann).for_each(|(out, weight)| *out *= weight / window as f32);
-        });
-        return cpu::tensor(out, [b, count, window]);
-    }
+    let (bins, [_, window]) = (two / 2, transform.dims());
     let magnitude = x.clone().narrow(2, 0, bins).clamp_max(loudest).exp();
     let phase = x.narrow(2, bins, bins);
     let parts = Tensor::cat(vec![magnitude.clone() * phase.clone().cos(), magnitude * phase.sin()], 2);
@@ -217,24 +166,50 @@ mod tests {
         }
     }
 
+    /// Values of an operation and its gradient.
+    fn both<const D: usize>(x: &Tensor<3>, slopes: &Tensor<D>, of: impl Fn(Tensor<3>) -> Tensor<D>) -> Vec<f32> {
+        let x = x.clone().require_grad();
+        let y = of(x.clone());
+        let gradients = (y.clone() * slopes.clone()).sum().backward();
+        let dx = x.grad(&gradients).map(Tensor::into_data);
+        y.into_data().iter().chain(dx.iter().flat_map(|dx| dx.iter())).collect()
+    }
+
     #[test]
     fn fast_transforms_are_those_of_matrices() {
-        let (cpu, training) = (Device::flex(), Device::flex().autodiff());
+        let device = Device::flex().autodiff();
+        device.seed(4);
         for window in [8, 15, 20, 1280] {
             let bins = window / 2 + 1;
-            let random = |width| Tensor::<3>::random([2, 5, width], Distribution::Uniform(-2.0, 2.0), &cpu);
-            let close = |a: Tensor<3>, b: Tensor<3>| {
-                let worst = (a - b.inner()).abs().max().into_scalar::<f32>();
-                assert!(worst < 2e-4, "{window}: {worst}");
+            let random = |width| Tensor::<3>::random([2, 5, width], Distribution::Uniform(-2.0, 2.0), &device);
+            let close = |a: Vec<f32>, b: Vec<f32>| {
+                assert_eq!(a.len(), b.len());
+                for (a, b) in a.iter().zip(&b) {
+                    assert!((a - b).abs() < 2e-4 * b.abs().max(1.0), "{window}: {a} {b}");
+                }
             };
-            let (rows, x) = (random(window), random(2 * bins));
-            let matrix = forward(window, &training);
-            close(magnitudes(rows.clone(), &forward(window, &cpu)), magnitudes(rows.autodiff(), &matrix));
-            let matrix = inverse(window, &training);
-            let slow = synthesized(x.clone().autodiff(), 1.5, window, &matrix);
-            close(synthesized(x, 1.5, window, &inverse(window, &cpu)), slow);
-            let (rows, hop) = (random(20), 5);
-            close(overlap(rows.clone(), hop).unsqueeze(), overlap(rows.autodiff(), hop).unsqueeze());
+            let (rows, spectra, slopes) = (random(window), random(2 * bins), random(bins));
+            let matrix = forward(window, &device);
+            close(
+                both(&rows, &slopes, |rows| magnitudes(rows, &matrix)),
+                both(&rows, &slopes, |rows| magnitudes_with_burn(rows, &matrix)),
+            );
+            let matrix = inverse(window, &device);
+            close(
+                both(&spectra, &rows, |x| synthesized(x, 1.5, window, &matrix)),
+                both(&spectra, &rows, |x| synthesized_with_burn(x, 1.5, &matrix)),
+            );
+            if window.is_multiple_of(4) {
+                let (hop, slopes) = (window / 4, random(2 * window / 5 * 5).reshape([2, -1]));
+                let slopes = slopes.narrow(1, 0, 4 * hop + window);
+                close(
+                    both(&rows, &slopes, |rows| {
+                        apply(Overlap { count: 5, window, hop }, &[flat(&rows)], [2, 4 * hop + window])
+                            .unwrap_or(slopes.clone())
+                    }),
+                    both(&rows, &slopes, |rows| overlap_with_burn(rows, hop)),
+                );
+            }
         }
     }
 

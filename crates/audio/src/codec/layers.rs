@@ -6,6 +6,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor};
+use jielong_nn::frames::{depthwise, layer_norm, neighbours};
 use jielong_nn::layers::gelu;
 use jielong_nn::module::{constant, uniform};
 
@@ -284,10 +285,7 @@ impl LayerNorm {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() - x.mean_dim(2);
-        let variance = (x.clone() * x.clone()).mean_dim(2);
-        let x = x / (variance + NORM_EPS).sqrt();
-        x * self.weight.val().unsqueeze::<3>() + self.bias.val().unsqueeze::<3>()
+        layer_norm(x, self.weight.val(), self.bias.val(), NORM_EPS)
     }
 }
 
@@ -321,14 +319,6 @@ impl Convnext {
     }
 }
 
-/// `x` at each of `kernel` places around every place, zeros beyond: each `[b, t, c]`.
-fn neighbours(x: Tensor<3>, kernel: usize) -> Vec<Tensor<3>> {
-    let [b, t, c] = x.dims();
-    let zeros = Tensor::<3>::zeros([b, kernel / 2, c], &x.device());
-    let padded = Tensor::cat(vec![zeros.clone(), x, zeros], 1);
-    (0..kernel).map(|place| padded.clone().narrow(1, place, t)).collect()
-}
-
 /// `x + γ · down(gelu(up(norm(depthwise(x)))))`
 #[derive(Module, Debug)]
 pub(crate) struct Block {
@@ -353,11 +343,7 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let kernel = self.dwconv.val();
-        let [places, _] = kernel.dims();
-        let bias = self.dwconv_bias.val().unsqueeze::<3>();
-        let taps = neighbours(x.clone(), places).into_iter().enumerate();
-        let y = taps.fold(bias, |sum, (place, x)| sum + x * kernel.clone().narrow(0, place, 1).unsqueeze::<3>());
+        let y = depthwise(x.clone(), self.dwconv.val(), self.dwconv_bias.val());
         let y = self.pwconv2.forward(gelu(self.pwconv1.forward(self.norm.forward(y))));
         x + y * self.gamma.val().unsqueeze::<3>()
     }

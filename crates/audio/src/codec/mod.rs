@@ -10,6 +10,7 @@ mod layers;
 mod load;
 mod model;
 mod stream;
+mod transforms;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use jielong_core::{Codec, CodecError, Codes};

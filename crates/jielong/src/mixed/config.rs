@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use jielong_core::{SamplerConfig, Vocab, VocabConfig};
 use jielong_image::train::Changes;
 use serde::{Deserialize, Serialize};
@@ -84,9 +85,23 @@ pub struct SamplingConfig {
     /// How closely the texts of the prompt are followed: 1 is the model itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f32>,
-    /// Of so many pictures the one that is most like the others is taken.
+    /// So many pictures are drawn, and one is made of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consensus: Option<usize>,
+    /// Which one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub take: Take,
+}
+
+/// Which picture is made of several candidates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Take {
+    /// The one most like the others: sharp, and one that the model drew
+    #[default]
+    Central,
+    /// The mean of all, as the codec says it: nearest to what is right, and soft where they differ
+    Mean,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -106,6 +121,7 @@ impl SamplingConfig {
         ensure!(guidance.is_finite(), "`sampling.guidance` = {guidance}: a number is expected");
         let (candidates, most) = (self.consensus.unwrap_or(1), MOST_CANDIDATES);
         ensure!((1..=most).contains(&candidates), "`sampling.consensus` = {candidates}: from 1 to {most}");
+        ensure!(candidates > 1 || is_default(&self.take), "`sampling.take` needs a `sampling.consensus` above 1");
         Ok(())
     }
 }
@@ -317,6 +333,7 @@ mod tests {
             ("data = \"emoji\"", "data = \"emoji\"\nsampling = { guidance = inf }", "guidance"),
             ("data = \"emoji\"", "data = \"emoji\"\nvariants = 1\nchanges = { zoom = -1.0 }", "changes.zoom"),
             ("{ image = \"this\" }", "{ text = \"{name}\" }\nsampling = { consensus = 2 }", "only pictures"),
+            ("data = \"emoji\"", "data = \"emoji\"\nsampling = { take = \"mean\" }", "consensus"),
             ("name = \"draw\"", "name = \"../draw\"", "plain name"),
             ("sizes = 8", "", "sizes"),
             ("[vocab]", "side = 0\n[vocab]", "side"),

@@ -8,7 +8,7 @@ use jielong_core::{
 };
 use jielong_image::picture::Picture;
 
-use super::{File, Media, MixedConfig, Part, Prompt, Sequences, TaskConfig};
+use super::{File, Media, MixedConfig, Part, Prompt, Sequences, Take, TaskConfig};
 use crate::pipeline::{Pipeline, Settings};
 use crate::sources::LocalModel;
 
@@ -35,8 +35,10 @@ pub struct Ask<'a> {
     pub begun: Vec<u32>,
     /// How closely the texts of the prompt are followed: 1 is the model itself, and half the work.
     pub guidance: f32,
-    /// Of so many pictures the one that is most like the others is taken; 1: the first. Of other kinds there is one answer.
+    /// So many pictures are drawn, and one is made of them; of other kinds there is one answer.
     pub consensus: usize,
+    /// Which one.
+    pub take: Take,
     /// At most so many tokens more; the answer is ended within them.
     pub max_new_tokens: usize,
     /// How tokens are drawn.
@@ -54,9 +56,9 @@ pub struct Answer {
     pub generated: usize,
     /// Why it ended.
     pub stop: StopReason,
-    /// Mean natural logarithm of the probability of the new tokens.
+    /// Mean natural logarithm of the probability of the new tokens, those of the first candidate for the mean of several.
     pub logprob: f64,
-    /// The seed that was drawn with.
+    /// The seed that was drawn with, likewise.
     pub seed: u64,
 }
 
@@ -93,7 +95,8 @@ impl Mixed {
             _ => self.pipeline.model.context().saturating_sub(prompt.tokens.len()),
         };
         let (sampling, begun) = (SamplerConfig::default(), Vec::new());
-        Ask { prompt, kind, grid, begun, guidance: 1.0, consensus: 1, max_new_tokens, sampling, cancel: None }
+        let (consensus, take) = (1, Take::default());
+        Ask { prompt, kind, grid, begun, guidance: 1.0, consensus, take, max_new_tokens, sampling, cancel: None }
     }
 
     /// What follows a prompt, drawn as a task says.
@@ -103,7 +106,7 @@ impl Mixed {
     pub fn ask_as(&self, task: &TaskConfig, prompt: Prompt) -> Result<Ask<'static>> {
         let ask = self.ask(prompt, self.media.vocab.kind(&task.answer.kind)?);
         let (guidance, consensus) = (task.sampling.guidance.unwrap_or(1.0), task.sampling.consensus.unwrap_or(1));
-        Ok(Ask { guidance, consensus, sampling: task.sampling.sampler(), ..ask })
+        Ok(Ask { guidance, consensus, take: task.sampling.take, sampling: task.sampling.sampler(), ..ask })
     }
 
     /// A task as a question: its texts filled by fields and its media by what is given.
@@ -154,9 +157,9 @@ impl Mixed {
 
     /// Continues a prompt by one segment. `tell` is told of each new token.
     ///
-    /// With [`Ask::consensus`] it is the picture with the least mean square distance to the other candidates: that with the
-    /// least expected square error among them (minimum Bayes risk; Kumar & Byrne 2004, *Minimum Bayes-risk decoding for statistical
-    /// machine translation*). Seeds follow each other; where it is cancelled, those that are whole are compared.
+    /// With [`Ask::consensus`] it is the picture with the least mean square distance to the candidates: that with the least expected
+    /// square error (minimum Bayes risk; Kumar & Byrne 2004, *Minimum Bayes-risk decoding for statistical machine translation*),
+    /// among them, or among all ([`Take`]). Seeds follow each other; where it is cancelled, those that are whole are compared.
     ///
     /// # Errors
     /// A prompt that does not fit the context; codes that the kind does not have.
@@ -176,14 +179,20 @@ impl Mixed {
                 candidates.push(other);
             }
         }
-        let taken = match candidates.len() {
-            1 => 0,
-            _ => {
-                let drawn = candidates.iter().map(|candidate| self.media.picture(&candidate.segment));
-                central(&drawn.collect::<Result<Vec<_>>>()?)
+        if candidates.len() == 1 {
+            return Ok(candidates.swap_remove(0));
+        }
+        let drawn = candidates.iter().map(|candidate| self.media.picture(&candidate.segment));
+        let drawn = drawn.collect::<Result<Vec<_>>>()?;
+        match ask.take {
+            Take::Central => Ok(Answer { stop, ..candidates.swap_remove(central(&drawn)) }),
+            Take::Mean => {
+                let mut segment = self.media.of_picture(ask.kind, &mean(&drawn))?;
+                // What was given stays.
+                segment.values[..ask.begun.len()].copy_from_slice(&ask.begun);
+                Ok(Answer { segment, stop, ..candidates.swap_remove(0) })
             }
-        };
-        Ok(Answer { stop, ..candidates.swap_remove(taken) })
+        }
     }
 
     fn candidate(&self, ask: &Ask, tell: &mut dyn FnMut(usize)) -> Result<Answer> {
@@ -233,6 +242,16 @@ fn central(pictures: &[Picture]) -> usize {
     pictures.iter().map(all).enumerate().min_by_key(|(_, sum)| *sum).map_or(0, |(at, _)| at)
 }
 
+/// The mean of pictures of one size.
+fn mean(pictures: &[Picture]) -> Picture {
+    let mut mean = pictures[0].clone();
+    for (at, value) in mean.rgb.iter_mut().enumerate() {
+        let sum: usize = pictures.iter().map(|picture| usize::from(picture.rgb[at])).sum();
+        *value = ((sum + pictures.len() / 2) / pictures.len()) as u8;
+    }
+    mean
+}
+
 /// The loop: new tokens, why it ended, the sum of their logarithms.
 fn run<M: Model>(
     model: &M,
@@ -266,5 +285,6 @@ mod tests {
         let pictures = [0, 90, 108, 150, 200].map(|level| Picture { width: 1, height: 1, rgb: vec![level; 3] });
         assert_eq!(central(&pictures), 2);
         assert_eq!(central(&pictures[..1]), 0);
+        assert_eq!(mean(&pictures).rgb, vec![110; 3]); // 548 / 5
     }
 }

@@ -1,5 +1,6 @@
 //! Products with weights that are stored one by one: rows of them against columns, both along the inner dimension, sixteen
-//! sums each. Four rows and six columns fill the registers, so that a value that was loaded is used four or six times.
+//! sums each. Four rows and six columns fill the registers, so that a value that was loaded is used four or six times. For many
+//! columns, weights of 16 bits are brought to f32 once, beside them.
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;

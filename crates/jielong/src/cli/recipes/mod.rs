@@ -6,7 +6,7 @@ pub mod image;
 
 use anyhow::{Result, ensure};
 use clap::Args as ClapArgs;
-use jielong::mixed::{Answer, Ask, File, MOST_CANDIDATES, Mixed};
+use jielong::mixed::{Answer, Ask, File, MOST_CANDIDATES, Mixed, Take};
 use jielong_core::StopReason;
 use jielong_kernels::keep_memory;
 use serde_json::{Value, json};
@@ -38,9 +38,12 @@ pub struct Decoding {
     /// Follow the words more closely than the model does by itself (above 1); twice the work
     #[arg(long, value_name = "G", help_heading = "Sampling")]
     guidance: Option<f32>,
-    /// Draw so many pictures and take the one most like the others; 1: the first
+    /// Draw so many pictures and make one of them; 1: the first
     #[arg(long, value_name = "N", help_heading = "Sampling", value_parser = clap::value_parser!(u32).range(1..=MOST_CANDIDATES as i64))]
     consensus: Option<u32>,
+    /// Which one to make of them
+    #[arg(long, value_name = "WHICH", help_heading = "Sampling")]
+    take: Option<Take>,
 }
 
 impl MixedArgs {
@@ -72,7 +75,9 @@ fn drawn<'a>(mixed: &Mixed, ask: Ask<'a>, sampling: &SamplingArgs, decoding: Dec
     ensure!(picture || decoding.consensus.is_none(), "--consensus: only pictures are compared");
     let consensus = decoding.consensus.map_or(ask.consensus, |count| count as usize);
     let guidance = decoding.guidance.unwrap_or(ask.guidance);
-    Ok(Ask { guidance, consensus, sampling: sampling.config(ask.sampling, &mixed.pipeline)?, ..ask })
+    ensure!(consensus > 1 || decoding.take.is_none(), "--take chooses among several: say --consensus 8, for instance");
+    let take = decoding.take.unwrap_or(ask.take);
+    Ok(Ask { guidance, consensus, take, sampling: sampling.config(ask.sampling, &mixed.pipeline)?, ..ask })
 }
 
 /// Answers with seeds that follow each other.
