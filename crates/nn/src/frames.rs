@@ -84,7 +84,7 @@ fn added<const N: usize>(parts: Vec<[Vec<f32>; N]>) -> [Vec<f32>; N] {
         sums.iter_mut().zip(part).for_each(|(sum, part)| sum.iter_mut().zip(part).for_each(|(a, b)| *a += b));
         sums
     };
-    parts.into_iter().reduce(add).unwrap_or_else(|| [const { Vec::new() }; N])
+    parts.into_iter().reduce(add).unwrap_or([const { Vec::new() }; N])
 }
 
 /// Each channel of frames `[b, t, c]` convolved with its own weights, `[places, c]`, an odd number of places around each, with
