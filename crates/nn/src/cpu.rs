@@ -126,6 +126,15 @@ pub fn flat<const D: usize>(x: &Tensor<D>) -> Tensor<1> {
     x.clone().reshape([-1])
 }
 
+/// Sums of what each part found, in order, so that they are the same whoever found it.
+pub(crate) fn added<const N: usize>(parts: Vec<[Vec<f32>; N]>) -> [Vec<f32>; N] {
+    let add = |mut sums: [Vec<f32>; N], part: [Vec<f32>; N]| {
+        sums.iter_mut().zip(part).for_each(|(sum, part)| sum.iter_mut().zip(part).for_each(|(a, b)| *a += b));
+        sums
+    };
+    parts.into_iter().reduce(add).unwrap_or([const { Vec::new() }; N])
+}
+
 /// The values of a tensor of f32, in order.
 pub(crate) fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
     match tensor.as_slice() {

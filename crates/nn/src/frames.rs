@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use crate::cpu::{Function, apply, flat};
+use crate::cpu::{Function, added, apply, flat};
 
 /// Frames that are one thread's work.
 const TASK: usize = 64;
@@ -76,15 +76,6 @@ impl Function<3> for Norm {
         let [dweight, dbias] = added(parts.collect());
         [dx, dweight, dbias]
     }
-}
-
-/// Sums of what each part found, in order, so that they are the same whoever found it.
-fn added<const N: usize>(parts: Vec<[Vec<f32>; N]>) -> [Vec<f32>; N] {
-    let add = |mut sums: [Vec<f32>; N], part: [Vec<f32>; N]| {
-        sums.iter_mut().zip(part).for_each(|(sum, part)| sum.iter_mut().zip(part).for_each(|(a, b)| *a += b));
-        sums
-    };
-    parts.into_iter().reduce(add).unwrap_or([const { Vec::new() }; N])
 }
 
 /// Each channel of frames `[b, t, c]` convolved with its own weights, `[places, c]`, an odd number of places around each, with

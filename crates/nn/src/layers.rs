@@ -7,7 +7,7 @@ use jielong_kernels::{
 };
 use rayon::prelude::*;
 
-use crate::cpu::{Function, apply, flat};
+use crate::cpu::{Function, added, apply, flat};
 
 /// Values that are one thread's work.
 const TASK: usize = 1 << 14;
@@ -48,18 +48,12 @@ impl Function<2> for Norm {
     fn gradients(&self, [x, weight]: [&[f32]; 2], dy: &[f32]) -> [Vec<f32>; 2] {
         let (mut dx, width, size) = (vec![0.0; x.len()], weight.len(), task(weight.len()));
         let (parts, isa) = (x.par_chunks(size).zip(dy.par_chunks(size)).zip(dx.par_chunks_mut(size)), Isa::best());
-        let sums: Vec<Vec<f32>> = parts
-            .map(|((x, dy), dx)| {
-                let mut dweight = vec![0.0; width];
-                rms_norm_gradients(isa, (x, weight, self.eps), dy, dx, &mut dweight);
-                dweight
-            })
-            .collect();
-        // In order, so that the sum is the same whoever computed a part.
-        let mut dweight = vec![0.0; width];
-        for sums in sums {
-            dweight.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
-        }
+        let sums = parts.map(|((x, dy), dx)| {
+            let mut dweight = vec![0.0; width];
+            rms_norm_gradients(isa, (x, weight, self.eps), dy, dx, &mut dweight);
+            [dweight]
+        });
+        let [dweight] = added(sums.collect());
         [dx, dweight]
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Magnitudes {
 }
 
 /// Added to the square of a magnitude: the root has a slope everywhere.
-const QUIET: f32 = 1e-9;
+pub(super) const QUIET: f32 = 1e-9;
 
 impl Function<1> for Magnitudes {
     fn value(&self, [rows]: [&[f32]; 1]) -> Vec<f32> {
