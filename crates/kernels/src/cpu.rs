@@ -96,7 +96,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// `threads` threads, the calling one included, with the best instructions there are; 0: one for each physical core.
+    /// `threads` threads, the calling one included, with the fastest instructions there are; 0: one for each physical core.
     pub fn new(threads: usize) -> Self {
         Self { pool: Pool::new(if threads == 0 { default_threads() } else { threads }), isa: Isa::best() }
     }
