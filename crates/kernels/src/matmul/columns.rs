@@ -90,15 +90,15 @@ impl Step {
 pub(crate) struct Aligned<T> {
     values: Vec<T>,
     from: usize,
-    len: usize,
 }
 
 impl<T: Copy> Aligned<T> {
     fn new(value: T, len: usize) -> Self {
         let spare = LINE / size_of::<T>();
-        let values = vec![value; len + spare];
+        let mut values = vec![value; len + spare];
         let from = values.as_ptr().align_offset(LINE).min(spare);
-        Self { values, from, len }
+        values.truncate(from + len); // which stays where it is
+        Self { values, from }
     }
 }
 
@@ -106,13 +106,13 @@ impl<T> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.values[self.from..][..self.len]
+        &self.values[self.from..]
     }
 }
 
 impl<T> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.values[self.from..][..self.len]
+        &mut self.values[self.from..]
     }
 }
 
