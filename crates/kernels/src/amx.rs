@@ -6,7 +6,7 @@
 //! was before, and no denormals (Intel's manual, volume 2, `TDPBF16PS`).
 //!
 //! Blocks of integers: the bytes of sixteen columns against a run of the sixteen rows, as in [`avx512`](super::avx512), bit for bit:
-//! sums of integers are exact.
+//! sums of integers are exact. A few columns are left to that.
 
 // Every function here needs the instructions it is written in, and reads weights through the pointers of a panel.
 #![allow(unsafe_code, unsafe_op_in_unsafe_fn)]
@@ -18,13 +18,13 @@ use half::bf16 as Bf16;
 
 use crate::avx512::blocks::{Blocks, Weights};
 use crate::avx512::turn::{Pointers, Source};
+use crate::avx512::{Runs, over};
 use crate::dtype::Dtype;
-use crate::matmul::columns::{COLUMNS, LANES, STEP, Step};
+use crate::matmul::columns::{COLUMNS, LANES, LINE, Lined, STEP, Sixteen};
 use crate::matmul::rows::{Data, Panel};
 
-/// Bytes of a tile, and of a line of it.
+/// Bytes of a tile; a line of it is one of the cache.
 const TILE: usize = 1024;
-const LINE: usize = 64;
 /// Bytes of a row that are fetched ahead of a single column.
 const AHEAD: usize = 512;
 
@@ -71,11 +71,13 @@ impl Sizes {
     }
 }
 
-/// Six tiles of sums, one of weights, one of inputs; the same for one column; one of weights in bytes, two of inputs, two of sums.
+/// Six tiles of sums, one of weights, one of inputs; the same for one column; one of weights in bytes, two of inputs, four of sums;
+/// the same for half a run.
 static MANY: Sizes = Sizes::new([(64, 16); 8]);
 static ONE: Sizes = Sizes::new([(4, 16), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (64, 16), (4, 16)]);
 static BYTES: Sizes =
-    Sizes::new([(64, 8), (STEP as u8, 16), (STEP as u8, 16), (64, 16), (64, 16), (0, 0), (0, 0), (0, 0)]);
+    Sizes::new([(64, 8), (STEP as u8, 16), (STEP as u8, 16), (64, 16), (64, 16), (64, 16), (64, 16), (0, 0)]);
+static HALVES: Sizes = Sizes::new([(64, 4), (16, 16), (16, 16), (64, 16), (64, 16), (64, 16), (64, 16), (0, 0)]);
 
 impl Tiles {
     /// # Safety
@@ -181,12 +183,12 @@ pub(crate) unsafe fn bf16(panel: &Panel, x: &[Bf16], count: usize, first: usize,
     let x = &x[first / COLUMNS * COLUMNS * steps * STEP..];
     let blocks = out.len().div_ceil(LANES);
     assert!(first.is_multiple_of(COLUMNS) && x.len() >= blocks * LANES * steps * STEP, "tiles of columns");
-    let mut sums = [[[0f32; LANES]; LANES]; COLUMNS / LANES];
+    let mut sums = Lined([[[0f32; LANES]; LANES]; COLUMNS / LANES]);
     {
         let _tiles = Tiles::new(&MANY);
         let from = panel.next.as_ptr();
         let fetch = Fetch { from, end: std::ptr::null(), next: from };
-        let (x, line, sums) = (x.as_ptr(), LINE, sums.as_mut_ptr());
+        let (x, line, sums) = (x.as_ptr(), LINE, sums.0.as_mut_ptr());
         match blocks {
             1 => products!(lines, x, steps, line, fetch, sums, "1024", 0),
             2 => products!(lines, x, steps, line, fetch, sums, "2048", 0 1),
@@ -196,7 +198,7 @@ pub(crate) unsafe fn bf16(panel: &Panel, x: &[Bf16], count: usize, first: usize,
             _ => products!(lines, x, steps, line, fetch, sums, "6144", 0 1 2 3 4 5),
         }
     }
-    for (sums, out) in sums.iter().zip(out.chunks_mut(LANES)) {
+    for (sums, out) in sums.0.iter().zip(out.chunks_mut(LANES)) {
         let rows = Pointers(sums.each_ref().map(|row| row.as_ptr().cast()));
         for half in 0..2 {
             for (out, sums) in out.iter_mut().skip(8 * half).zip(rows.eight(32 * half)) {
@@ -224,61 +226,109 @@ fn tiles(rows: &[&[u8]; LANES], steps: usize) -> Vec<[[u8; LINE]; LANES]> {
     tiles
 }
 
-/// Adds one run of 32 weights a row to sixteen columns at a time; gives how many columns that were.
-///
-/// # Safety
-/// [`is_there`], and AVX-512 F, BW, VL and DQ; the tiles are [`BYTES`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(crate) unsafe fn columns<B: Blocks>(weights: &Weights, x: &[Step], out: &mut [[f32; LANES]]) -> usize {
-    #[repr(align(64))]
-    struct Aligned<T>(T);
-    let mut sums = Aligned([[[0i32; LANES]; LANES]; 2]); // of the high bytes, of the low ones
-    let (xs, outs) = (x.as_chunks::<LANES>().0, out.as_chunks_mut::<LANES>().0);
-    for (x, out) in xs.iter().zip(outs) {
+/// Sums of the products of a run of weights, or half of one, with one or two times sixteen columns: of the high bytes, then of
+/// the low ones. `$hi` and `$lo` are where the inputs are, `$a` and `$b` tiles, `$at` and `$bt` where these go.
+macro_rules! integers {
+    ($w:expr, $x:expr, $out:expr, $($hi:literal $lo:literal $a:literal $b:literal $at:literal $bt:literal),*) => {
         asm!(
-            "tileloadd tmm0, [{u} + {l}*1]",
-            "tileloadd tmm1, [{hi} + {s}*1]",
-            "tileloadd tmm2, [{lo} + {s}*1]",
-            "tilezero tmm3",
-            "tilezero tmm4",
-            "tdpbsud tmm3, tmm1, tmm0",
-            "tdpbsud tmm4, tmm2, tmm0",
-            "tilestored [{out} + {l}*1], tmm3",
-            "tilestored [{out} + {l}*1 + 1024], tmm4",
-            u = in(reg) weights.u.as_ptr(),
-            hi = in(reg) x[0].hi.as_ptr(),
-            lo = in(reg) x[0].lo.as_ptr(),
-            s = in(reg) size_of::<Step>(),
+            "tileloadd tmm0, [{w} + {l}*1]",
+            $(
+                concat!("tileloadd tmm1, [{x} + {s}*1 + ", $hi, "]"),
+                concat!("tileloadd tmm2, [{x} + {s}*1 + ", $lo, "]"),
+                concat!("tilezero ", $a),
+                concat!("tilezero ", $b),
+                concat!("tdpbssd ", $a, ", tmm1, tmm0"),
+                concat!("tdpbssd ", $b, ", tmm2, tmm0"),
+            )*
+            $(
+                concat!("tilestored [{out} + {l}*1 + ", $at, "], ", $a),
+                concat!("tilestored [{out} + {l}*1 + ", $bt, "], ", $b),
+            )*
+            w = in(reg) $w,
+            x = in(reg) $x,
+            s = in(reg) STEP,
             l = in(reg) LINE,
-            out = in(reg) sums.0.as_mut_ptr(),
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _,
+            out = in(reg) $out,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
             options(nostack, preserves_flags),
-        );
-        for c in 0..LANES {
-            let [high, low] = [0, 1].map(|part| _mm512_load_si512(sums.0[part][c].as_ptr().cast()));
-            let mut sum = _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low);
-            if B::CENTRE != 0 {
-                let centre = (x[c].sums[0] + x[c].sums[1]) << B::CENTRE;
-                sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(centre));
-            }
-            let scale = _mm512_mul_ps(weights.scale[0], _mm512_set1_ps(x[c].scale));
-            let mut y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, _mm512_loadu_ps(out[c].as_ptr()));
-            if B::MIN {
-                y = _mm512_fmadd_ps(weights.min, _mm512_set1_ps(x[c].sum), y);
-            }
-            _mm512_storeu_ps(out[c].as_mut_ptr(), y);
-        }
-    }
-    xs.len() * LANES
+        )
+    };
 }
 
-/// [`avx512::steps`](crate::avx512::steps), sixteen columns at a time where there are as many.
+/// Sums of high and of low bytes, `[column][row]`.
+type Sums = [[[i32; LANES]; LANES]; 2];
+
+/// Columns, sixteen together.
+struct Many<'a> {
+    x: &'a [Sixteen],
+    stride: usize,
+    out: &'a mut [[f32; LANES]],
+    sums: Lined<[Sums; 2]>,
+}
+
+impl Runs for Many<'_> {
+    /// # Safety
+    /// [`is_there`]; the tiles are [`BYTES`] or [`HALVES`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+    unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
+        let centre = _mm512_set1_epi8(if B::CENTRE == 0 { 0 } else { (1u8 << B::CENTRE).cast_signed() });
+        let w = weights.u.map(|u| _mm512_sub_epi8(u, centre));
+        let x = &self.x[step * self.stride..][..self.out.len().div_ceil(LANES)];
+        let sums = &mut self.sums.0;
+        for (x, out) in x.chunks(2).zip(self.out.chunks_mut(2 * LANES)) {
+            for half in 0..1 + usize::from(B::HALVES) {
+                let (w, from) = (w.as_ptr().add(4 * half), x.as_ptr().cast::<u8>().add(STEP / 2 * half));
+                if x.len() == 2 {
+                    integers!(w, from, sums.as_mut_ptr(), 0 512 "tmm3" "tmm4" 0 1024, 1152 1664 "tmm5" "tmm6" 2048 3072);
+                } else {
+                    integers!(w, from, sums.as_mut_ptr(), 0 512 "tmm3" "tmm4" 0 1024);
+                }
+                for ((x, sums), out) in x.iter().zip(&*sums).zip(out.chunks_mut(LANES)) {
+                    match out.as_mut_array::<LANES>() {
+                        Some(out) => scaled::<B>(weights, half, x, sums, out), // its length is known
+                        None => scaled::<B>(weights, half, x, sums, out),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds sums of integers to those of sixteen columns or fewer.
+///
+/// # Safety
+/// AVX-512 F.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn scaled<B: Blocks>(weights: &Weights, half: usize, x: &Sixteen, sums: &Sums, out: &mut [[f32; LANES]]) {
+    for (c, out) in out.iter_mut().enumerate() {
+        let [high, low] = [0, 1].map(|part| _mm512_load_si512(sums[part][c].as_ptr().cast()));
+        let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
+        let scale = _mm512_mul_ps(weights.scale[half], _mm512_set1_ps(x.scale[c]));
+        let mut y = _mm512_fmadd_ps(sum, scale, _mm512_loadu_ps(out.as_ptr()));
+        if B::MIN {
+            y = _mm512_fmadd_ps(weights.min, _mm512_set1_ps(x.sum[c]), y);
+        }
+        _mm512_storeu_ps(out.as_mut_ptr(), y);
+    }
+}
+
+/// As [`avx512::steps`](crate::avx512::steps), with `stride` times sixteen columns a step.
 ///
 /// # Safety
 /// [`is_there`], and as that.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(crate) unsafe fn steps(d: Dtype, panel: &Panel, x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
-    let _tiles = Tiles::new(&BYTES);
-    crate::avx512::over::<true>(d, panel, x, stride, first, out);
+pub(crate) unsafe fn integers(
+    d: Dtype,
+    panel: &Panel,
+    x: &[Sixteen],
+    stride: usize,
+    first: usize,
+    out: &mut [[f32; LANES]],
+) {
+    assert!(first.is_multiple_of(LANES), "whole tiles of columns");
+    let _tiles = Tiles::new(if d == Dtype::Q6_K { &HALVES } else { &BYTES });
+    let mut many = Many { x: &x[first / LANES..], stride, out, sums: Lined([[[[0; LANES]; LANES]; 2]; 2]) };
+    over(d, panel, &mut many);
 }

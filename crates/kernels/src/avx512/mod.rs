@@ -27,56 +27,89 @@ use crate::matmul::rows::{Data, Panel};
 /// Columns that are computed side by side, with two registers for each sum.
 const PAIRS: usize = 4;
 
+/// What is done with the weights of a panel, step by step of the inner dimension.
+pub(crate) trait Runs {
+    /// Takes the 32 weights a row of step `step`.
+    ///
+    /// # Safety
+    /// As [`over`], and what the type needs besides.
+    unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights);
+}
+
 /// As [`portable::shorts`](crate::matmul::portable::shorts), with the columns in bytes.
 ///
 /// # Safety
 /// The processor has AVX-512 F, BW, VL, DQ and VNNI. `x` has `stride` columns a step, `first + out.len()` of them at least.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(crate) unsafe fn steps(d: Dtype, panel: &Panel, x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
-    over::<false>(d, panel, x, stride, first, out);
+    let x = &x[first..];
+    if let [out] = out {
+        let mut one = One { x, stride, y: [_mm512_loadu_ps(out.as_ptr())] };
+        over(d, panel, &mut one);
+        _mm512_storeu_ps(out.as_mut_ptr(), one.y[0]);
+    } else {
+        over(d, panel, &mut Many { x, stride, out });
+    }
 }
 
-/// [`steps`], where `TILES` with AMX.
+/// One column: its sums stay in a register.
+struct One<'a> {
+    x: &'a [Step],
+    stride: usize,
+    y: [__m512; 1],
+}
+
+impl Runs for One<'_> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+    unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
+        self.y = add::<B, 1>(weights, std::array::from_ref(&self.x[step * self.stride]), self.y);
+    }
+}
+
+/// Several columns.
+struct Many<'a> {
+    x: &'a [Step],
+    stride: usize,
+    out: &'a mut [[f32; LANES]],
+}
+
+impl Runs for Many<'_> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+    unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
+        columns::<B>(weights, &self.x[step * self.stride..][..self.out.len()], self.out);
+    }
+}
+
+/// All weights of a panel.
 ///
 /// # Safety
-/// As [`steps`], and with AMX its tiles of bytes.
+/// The processor has AVX-512 F, BW, VL, DQ and VNNI.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(crate) unsafe fn over<const TILES: bool>(
-    d: Dtype,
-    panel: &Panel,
-    x: &[Step],
-    stride: usize,
-    first: usize,
-    out: &mut [[f32; LANES]],
-) {
+pub(crate) unsafe fn over(d: Dtype, panel: &Panel, runs: &mut impl Runs) {
     match d {
-        Dtype::Q8_0 => either::<Q8_0, TILES>(panel, x, stride, first, out),
-        Dtype::Q4_0 => either::<Q4_0, TILES>(panel, x, stride, first, out),
-        Dtype::Q4_1 => either::<Q4_1, TILES>(panel, x, stride, first, out),
-        Dtype::Q5_0 => either::<Q5_0, TILES>(panel, x, stride, first, out),
-        Dtype::Q5_1 => either::<Q5_1, TILES>(panel, x, stride, first, out),
-        Dtype::Q4_K => either::<Q4K, TILES>(panel, x, stride, first, out),
-        Dtype::Q5_K => either::<Q5K, TILES>(panel, x, stride, first, out),
-        _ => either::<Q6K, TILES>(panel, x, stride, first, out),
+        Dtype::Q8_0 => either::<Q8_0>(panel, runs),
+        Dtype::Q4_0 => either::<Q4_0>(panel, runs),
+        Dtype::Q4_1 => either::<Q4_1>(panel, runs),
+        Dtype::Q5_0 => either::<Q5_0>(panel, runs),
+        Dtype::Q5_1 => either::<Q5_1>(panel, runs),
+        Dtype::Q4_K => either::<Q4K>(panel, runs),
+        Dtype::Q5_K => either::<Q5K>(panel, runs),
+        _ => either::<Q6K>(panel, runs),
     }
 }
 
 /// A panel in either form.
 ///
 /// # Safety
-/// As [`steps`]; the rows of the panel are of type `B`.
+/// As [`over`]; the rows of the panel are of type `B`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn either<B: Blocks, const TILES: bool>(
-    panel: &Panel,
-    x: &[Step],
-    stride: usize,
-    first: usize,
-    out: &mut [[f32; LANES]],
-) {
+unsafe fn either<B: Blocks>(panel: &Panel, runs: &mut impl Runs) {
     match panel.data {
-        Data::Rows(rows) => all::<B, _, TILES>(&Pointers(rows.map(<[u8]>::as_ptr)), panel, x, stride, first, out),
-        Data::Turned(bytes) => all::<B, _, TILES>(&Turned(bytes.as_ptr()), panel, x, stride, first, out),
+        Data::Rows(rows) => all::<B>(&Pointers(rows.map(<[u8]>::as_ptr)), panel, runs),
+        Data::Turned(bytes) => all::<B>(&Turned(bytes.as_ptr()), panel, runs),
     }
 }
 
@@ -86,34 +119,12 @@ unsafe fn either<B: Blocks, const TILES: bool>(
 /// As [`either`]; `rows` are those of the panel.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn all<B: Blocks, S: Source, const TILES: bool>(
-    rows: &S,
-    panel: &Panel,
-    x: &[Step],
-    stride: usize,
-    first: usize,
-    out: &mut [[f32; LANES]],
-) {
-    let runs = B::LEN / STEP;
+unsafe fn all<B: Blocks>(rows: &impl Source, panel: &Panel, runs: &mut impl Runs) {
     let mut ahead = Ahead::new(panel, panel.columns / STEP);
-    if let [out] = out {
-        // One column: its sums stay in a register.
-        let mut y = [_mm512_loadu_ps(out.as_ptr())];
-        for (block, x) in x.chunks_exact(stride * runs).enumerate() {
-            B::unpack(rows, block * B::BYTES, |run, weights| {
-                ahead.step();
-                y = add::<B, 1>(weights, std::array::from_ref(&x[run * stride + first]), y);
-            });
-        }
-        _mm512_storeu_ps(out.as_mut_ptr(), y[0]);
-        return;
-    }
-    for (block, x) in x.chunks_exact(stride * runs).enumerate() {
+    for block in 0..panel.columns / B::LEN {
         B::unpack(rows, block * B::BYTES, |run, weights| {
             ahead.step();
-            let x = &x[run * stride + first..][..out.len()];
-            let done = if TILES && !B::HALVES { crate::amx::columns::<B>(weights, x, out) } else { 0 };
-            columns::<B>(weights, &x[done..], &mut out[done..]);
+            runs.run::<B>(block * (B::LEN / STEP) + run, weights);
         });
     }
 }

@@ -85,6 +85,32 @@ impl Step {
     pub(crate) const ZERO: Self = Self { hi: [0; STEP], lo: [0; STEP], scale: 0.0, sum: 0.0, sums: [0; 2] };
 }
 
+/// Sixteen columns of a [`Step`], as tiles.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Sixteen {
+    pub hi: [[i8; STEP]; LANES],
+    pub lo: [[i8; STEP]; LANES],
+    pub scale: [f32; LANES],
+    pub sum: [f32; LANES],
+}
+
+impl Sixteen {
+    const ZERO: Self = Self { hi: [[0; STEP]; LANES], lo: [[0; STEP]; LANES], scale: [0.0; LANES], sum: [0.0; LANES] };
+
+    fn new(columns: impl Iterator<Item = Step>) -> Self {
+        let mut all = Self::ZERO;
+        for (i, step) in columns.take(LANES).enumerate() {
+            (all.hi[i], all.lo[i], all.scale[i], all.sum[i]) = (step.hi, step.lo, step.scale, step.sum);
+        }
+        all
+    }
+}
+
+/// A value that begins where a line of the cache does.
+#[repr(align(64))]
+pub(crate) struct Lined<T>(pub T);
+
 /// Values that begin where a line of the cache does: each register of them is in one line.
 #[derive(Debug)]
 pub(crate) struct Aligned<T> {
@@ -123,6 +149,8 @@ pub(crate) enum Form {
     Shorts(Vec<Short>),
     /// The same in bytes.
     Steps(Vec<Step>),
+    /// The same in tiles of sixteen columns, the last ones padded.
+    Sixteens(Vec<Sixteen>),
     /// For plain weights.
     Floats(Aligned<f32>),
     /// For bf16 weights where the processor multiplies bf16: rounded.
@@ -132,22 +160,24 @@ pub(crate) enum Form {
     Tiles(Aligned<bf16>),
 }
 
-/// Which form a weight type wants.
+/// Which form a weight type wants, for so many columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Shorts,
     Steps,
+    Sixteens,
     Floats,
     Bf16,
     Tiles,
 }
 
 impl Kind {
-    pub(crate) fn of(dtype: Dtype, isa: Isa) -> Self {
+    pub(crate) fn of(dtype: Dtype, isa: Isa, count: usize) -> Self {
         match dtype {
             Dtype::BF16 if isa == Isa::Amx => Self::Tiles,
             Dtype::BF16 if isa == Isa::Avx512Bf16 => Self::Bf16,
             Dtype::F32 | Dtype::F16 | Dtype::BF16 => Self::Floats,
+            _ if isa == Isa::Amx && count > LANES / 2 => Self::Sixteens,
             _ if isa >= Isa::Avx512 => Self::Steps,
             _ => Self::Shorts,
         }
@@ -167,9 +197,15 @@ impl Columns {
     /// Brings `x`, `[count][len]`, into a form.
     pub(crate) fn new(cpu: &Cpu, kind: Kind, x: &[f32], len: usize) -> Self {
         let (count, stride) = (x.len() / len.max(1), len.next_multiple_of(STEP));
+        // Weights in blocks have rows of whole blocks, and so of whole steps.
+        let steps = len / STEP;
+        let at = |step: usize, column: usize| x[column * len..][step * STEP..].first_chunk().unwrap_or(&[0.0; STEP]);
         let form = match kind {
-            Kind::Shorts => Form::Shorts(fill(cpu, x, len, count, Short::ZERO, Short::new)),
-            Kind::Steps => Form::Steps(fill(cpu, x, len, count, Step::ZERO, to_step)),
+            Kind::Shorts => Form::Shorts(fill(cpu, [steps, count], Short::ZERO, |s, c| Short::new(at(s, c)))),
+            Kind::Steps => Form::Steps(fill(cpu, [steps, count], Step::ZERO, |s, c| to_step(at(s, c)))),
+            Kind::Sixteens => Form::Sixteens(fill(cpu, [steps, count.div_ceil(LANES)], Sixteen::ZERO, |s, block| {
+                Sixteen::new((block * LANES..count).map(|c| to_step(at(s, c))))
+            })),
             Kind::Floats => Form::Floats(padded(cpu, x, [len, stride], 0.0, |values, out| out.copy_from_slice(values))),
             Kind::Bf16 => Form::Bf16(padded(cpu, x, [len, stride], bf16::ZERO, to_bf16(cpu.isa()))),
             Kind::Tiles => {
@@ -230,27 +266,23 @@ fn tiled(columns: Aligned<bf16>, cpu: &Cpu, stride: usize) -> Aligned<bf16> {
 /// Steps in order, all columns of one after another, on all threads.
 fn fill<T: Copy + Send>(
     cpu: &Cpu,
-    x: &[f32],
-    len: usize,
-    count: usize,
+    [steps, count]: [usize; 2],
     zero: T,
-    make: fn(&[f32; STEP]) -> T,
+    make: impl Fn(usize, usize) -> T + Sync,
 ) -> Vec<T> {
     const STEPS: usize = 16; // a task
-    let steps = len.div_ceil(STEP);
+    const FEW: usize = 32 << 10; // bytes that are not worth handing over
     let mut out = vec![zero; steps * count];
+    let few = size_of_val(&out[..]) < FEW;
     let shared = crate::shared::Disjoint::new(&mut out);
-    let (tasks, size) = if count < 8 { (1, steps) } else { (steps.div_ceil(STEPS), STEPS) };
+    let (tasks, size) = if few { (1, steps) } else { (steps.div_ceil(STEPS), STEPS) };
     cpu.pool.run(tasks, |task| {
         for step in task * size..((task + 1) * size).min(steps) {
             // SAFETY: a step is of one task.
             #[allow(unsafe_code)]
             let row = unsafe { shared.slice(step * count, count) };
             for (column, place) in row.iter_mut().enumerate() {
-                // Weights in blocks have rows of whole blocks, and so of whole steps.
-                if let Some(values) = x[column * len..][step * STEP..].first_chunk() {
-                    *place = make(values);
-                }
+                *place = make(step, column);
             }
         }
     });

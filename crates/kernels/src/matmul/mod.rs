@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::columns::{COLUMNS, Columns, Form, Kind, LANES};
+use self::columns::{COLUMNS, Columns, Form, Kind, LANES, Lined};
 use self::rows::{Data, Panel, Rows};
 use crate::cpu::{Cpu, Isa};
 use crate::dtype::Dtype;
@@ -186,7 +186,7 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
     let jobs: Vec<Job> = products
         .iter_mut()
         .map(|(matrix, out)| {
-            let kind = Kind::of(matrix.dtype, cpu.isa());
+            let kind = Kind::of(matrix.dtype, cpu.isa(), n);
             let form = forms.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
                 forms.push((kind, Columns::new(cpu, kind, x, width)));
                 forms.len() - 1
@@ -220,11 +220,11 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
         let columns = &forms[job.form].1;
         let (mut one, mut many);
         let sums: &mut [[f32; LANES]] = if count == 1 {
-            one = [[0.0; LANES]; 1];
-            &mut one
+            one = Lined([[0.0; LANES]; 1]);
+            &mut one.0
         } else {
-            many = [[0.0; LANES]; COLUMNS];
-            &mut many[..count]
+            many = Lined([[0.0; LANES]; COLUMNS]);
+            &mut many.0[..count]
         };
         let end = (first + size).min(job.panels);
         for index in first..end {
@@ -263,9 +263,9 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
     {
         // SAFETY, of all calls: an `Isa` above the baseline is there only if the processor has it.
         match (&x.form, isa) {
-            (Form::Steps(x_), Isa::Amx) if out.len() >= LANES => {
+            (Form::Sixteens(x_), Isa::Amx) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::amx::steps(dtype, panel, x_, x.count, first, out) };
+                return unsafe { crate::amx::integers(dtype, panel, x_, x.count.div_ceil(LANES), first, out) };
             }
             (Form::Tiles(x_), Isa::Amx) => {
                 #[allow(unsafe_code)]
@@ -298,7 +298,7 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
     match &x.form {
         Form::Shorts(x_) => portable::shorts(dtype, panel, x_, x.count, first, out),
         Form::Floats(x_) => portable::floats(dtype, panel, &x_[first * x.stride..], x.stride, out),
-        Form::Steps(_) | Form::Bf16(_) | Form::Tiles(_) => {
+        Form::Steps(_) | Form::Sixteens(_) | Form::Bf16(_) | Form::Tiles(_) => {
             unreachable!("columns are made for the instructions that take them")
         }
     }
