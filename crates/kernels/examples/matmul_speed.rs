@@ -1,6 +1,6 @@
 //! Speed of products with packed weights, beside a plain read of the same bytes in turn.
 //!
-//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [stored|turned] [baseline|avx2|avx512|bf16]`
+//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [stored|turned] [baseline|avx2|avx512|bf16|best] [type]`
 
 #![allow(missing_docs)]
 
@@ -26,7 +26,8 @@ fn main() {
         "{:5} {:>10} {:>8} {:>8} {:>10} {:>12} {:>12} {:>8}",
         "type", "GB/s", "of read", "MB", "in cache", "GFLOP/s, 8", "GFLOP/s, 512", "turned"
     );
-    for dtype in Dtype::ALL {
+    let only = std::env::args().nth(4);
+    for dtype in Dtype::ALL.into_iter().filter(|dtype| only.as_deref().is_none_or(|only| only == dtype.name())) {
         // As in a model of 1 B: rows of 2048 values, more of them than any cache holds.
         let (rows, columns) = (8192 * 8, 2048);
         let Some(len) = dtype.bytes(rows * columns) else { continue };

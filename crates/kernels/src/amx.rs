@@ -261,7 +261,6 @@ type Sums = [[[i32; LANES]; LANES]; 2];
 /// Columns, sixteen together.
 struct Many<'a> {
     x: &'a [Sixteen],
-    stride: usize,
     out: &'a mut [[f32; LANES]],
     sums: Lined<[Sums; 2]>,
 }
@@ -274,7 +273,8 @@ impl Runs for Many<'_> {
     unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
         let centre = _mm512_set1_epi8(if B::CENTRE == 0 { 0 } else { (1u8 << B::CENTRE).cast_signed() });
         let w = weights.u.map(|u| _mm512_sub_epi8(u, centre));
-        let x = &self.x[step * self.stride..][..self.out.len().div_ceil(LANES)];
+        let blocks = self.out.len().div_ceil(LANES);
+        let x = &self.x[step * blocks..][..blocks];
         let sums = &mut self.sums.0;
         for (x, out) in x.chunks(2).zip(self.out.chunks_mut(2 * LANES)) {
             for half in 0..1 + usize::from(B::HALVES) {
@@ -314,21 +314,15 @@ unsafe fn scaled<B: Blocks>(weights: &Weights, half: usize, x: &Sixteen, sums: &
     }
 }
 
-/// As [`avx512::steps`](crate::avx512::steps), with `stride` times sixteen columns a step.
+/// As [`avx512::steps`](crate::avx512::steps), for columns from `first` on, as
+/// [`Form::Sixteens`](crate::matmul::columns::Form::Sixteens) has them.
 ///
 /// # Safety
 /// [`is_there`], and as that.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(crate) unsafe fn integers(
-    d: Dtype,
-    panel: &Panel,
-    x: &[Sixteen],
-    stride: usize,
-    first: usize,
-    out: &mut [[f32; LANES]],
-) {
-    assert!(first.is_multiple_of(LANES), "whole tiles of columns");
+pub(crate) unsafe fn integers(d: Dtype, panel: &Panel, x: &[Sixteen], first: usize, out: &mut [[f32; LANES]]) {
+    assert!(first.is_multiple_of(COLUMNS), "columns that lie together");
+    let x = &x[first / LANES * (panel.columns / STEP)..];
     let _tiles = Tiles::new(if d == Dtype::Q6_K { &HALVES } else { &BYTES });
-    let mut many = Many { x: &x[first / LANES..], stride, out, sums: Lined([[[[0; LANES]; LANES]; 2]; 2]) };
-    over(d, panel, &mut many);
+    over(d, panel, &mut Many { x, out, sums: Lined([[[[0; LANES]; LANES]; 2]; 2]) });
 }

@@ -149,7 +149,7 @@ pub(crate) enum Form {
     Shorts(Vec<Short>),
     /// The same in bytes.
     Steps(Vec<Step>),
-    /// The same in tiles of sixteen columns, the last ones padded.
+    /// The same in tiles of sixteen columns, the last ones padded: of 96 columns the steps one after another.
     Sixteens(Vec<Sixteen>),
     /// For plain weights.
     Floats(Aligned<f32>),
@@ -201,11 +201,13 @@ impl Columns {
         let steps = len / STEP;
         let at = |step: usize, column: usize| x[column * len..][step * STEP..].first_chunk().unwrap_or(&[0.0; STEP]);
         let form = match kind {
-            Kind::Shorts => Form::Shorts(fill(cpu, [steps, count], Short::ZERO, |s, c| Short::new(at(s, c)))),
-            Kind::Steps => Form::Steps(fill(cpu, [steps, count], Step::ZERO, |s, c| to_step(at(s, c)))),
-            Kind::Sixteens => Form::Sixteens(fill(cpu, [steps, count.div_ceil(LANES)], Sixteen::ZERO, |s, block| {
-                Sixteen::new((block * LANES..count).map(|c| to_step(at(s, c))))
-            })),
+            Kind::Shorts => Form::Shorts(fill(cpu, [steps, count, count], Short::ZERO, |s, c| Short::new(at(s, c)))),
+            Kind::Steps => Form::Steps(fill(cpu, [steps, count, count], Step::ZERO, |s, c| to_step(at(s, c)))),
+            Kind::Sixteens => {
+                let sizes = [steps, count.div_ceil(LANES), COLUMNS / LANES];
+                let sixteen = |s, block| Sixteen::new((block * LANES..count).map(|c| to_step(at(s, c))));
+                Form::Sixteens(fill(cpu, sizes, Sixteen::ZERO, sixteen))
+            }
             Kind::Floats => Form::Floats(padded(cpu, x, [len, stride], 0.0, |values, out| out.copy_from_slice(values))),
             Kind::Bf16 => Form::Bf16(padded(cpu, x, [len, stride], bf16::ZERO, to_bf16(cpu.isa()))),
             Kind::Tiles => {
@@ -263,25 +265,27 @@ fn tiled(columns: Aligned<bf16>, cpu: &Cpu, stride: usize) -> Aligned<bf16> {
     out
 }
 
-/// Steps in order, all columns of one after another, on all threads.
+/// Of each `group` of the `count` columns the steps in order, all columns of one after another, on all threads.
 fn fill<T: Copy + Send>(
     cpu: &Cpu,
-    [steps, count]: [usize; 2],
+    [steps, count, group]: [usize; 3],
     zero: T,
     make: impl Fn(usize, usize) -> T + Sync,
 ) -> Vec<T> {
     const STEPS: usize = 16; // a task
     const FEW: usize = 32 << 10; // bytes that are not worth handing over
     let mut out = vec![zero; steps * count];
-    let few = size_of_val(&out[..]) < FEW;
+    let size = if size_of_val(&out[..]) < FEW { steps.max(1) } else { STEPS };
     let shared = crate::shared::Disjoint::new(&mut out);
-    let (tasks, size) = if few { (1, steps) } else { (steps.div_ceil(STEPS), STEPS) };
-    cpu.pool.run(tasks, |task| {
-        for step in task * size..((task + 1) * size).min(steps) {
-            // SAFETY: a step is of one task.
+    let tasks = steps.div_ceil(size);
+    cpu.pool.run(count.div_ceil(group.max(1)) * tasks, |task| {
+        let (first, from) = (task / tasks * group, task % tasks * size);
+        let columns = first..count.min(first + group);
+        for step in from..(from + size).min(steps) {
+            // SAFETY: a step of a group is of one task.
             #[allow(unsafe_code)]
-            let row = unsafe { shared.slice(step * count, count) };
-            for (column, place) in row.iter_mut().enumerate() {
+            let row = unsafe { shared.slice(first * steps + step * columns.len(), columns.len()) };
+            for (column, place) in columns.clone().zip(row) {
                 *place = make(step, column);
             }
         }

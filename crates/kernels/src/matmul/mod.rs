@@ -242,7 +242,10 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
                 // SAFETY: these rows of this column are of this task alone.
                 #[allow(unsafe_code)]
                 let out = unsafe { job.out.slice((start + column) * job.matrix.shape[0] + index * LANES, rows) };
-                out.copy_from_slice(&sums[..rows]);
+                match out.as_mut_array::<LANES>() {
+                    Some(out) => *out = *sums, // its length is known: no call
+                    None => out.copy_from_slice(&sums[..rows]),
+                }
             }
         }
     });
@@ -265,7 +268,7 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
         match (&x.form, isa) {
             (Form::Sixteens(x_), Isa::Amx) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::amx::integers(dtype, panel, x_, x.count.div_ceil(LANES), first, out) };
+                return unsafe { crate::amx::integers(dtype, panel, x_, first, out) };
             }
             (Form::Tiles(x_), Isa::Amx) => {
                 #[allow(unsafe_code)]
