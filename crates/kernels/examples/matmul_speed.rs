@@ -1,6 +1,6 @@
 //! Speed of products with packed weights, beside a plain read of the same bytes in turn.
 //!
-//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [stored|turned] [baseline|avx2|avx512|bf16|best] [type]`
+//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [stored|turned] [baseline|avx2|avx512|bf16|best] [type|all] [columns]`
 
 #![allow(missing_docs)]
 
@@ -27,16 +27,21 @@ fn main() {
         "type", "GB/s", "of read", "MB", "in cache", "GFLOP/s, 8", "GFLOP/s, 512", "turned"
     );
     let only = std::env::args().nth(4);
-    for dtype in Dtype::ALL.into_iter().filter(|dtype| only.as_deref().is_none_or(|only| only == dtype.name())) {
-        // As in a model of 1 B: rows of 2048 values, more of them than any cache holds.
-        let (rows, columns) = (8192 * 8, 2048);
+    let columns: usize = std::env::args().nth(5).and_then(|n| n.parse().ok()).unwrap_or(2048);
+    let wanted = |dtype: &Dtype| only.as_deref().is_none_or(|only| only == "all" || only == dtype.name());
+    for dtype in Dtype::ALL.into_iter().filter(wanted) {
+        // As in a model of 1 B, if not said otherwise: rows of 2048 values, more of them than any cache holds.
+        let rows = (8192 * 8 * 2048 / columns).next_multiple_of(16);
         let Some(len) = dtype.bytes(rows * columns) else { continue };
         // Halves and singles of a usual size, wherever a type has them: 0x2c.. as f16 is about 0.07, 0x3c.. as bf16 0.01.
         let upper = if dtype == Dtype::F16 || dtype.block_len() > 1 { 0x2c } else { 0x3c };
         let bytes: Vec<u8> = (0..len).map(|i| if i % 2 == 1 { upper } else { ((i * 40_503) >> 7) as u8 }).collect();
         let Ok(matrix) = Matrix::new(dtype, [rows, columns], Rows::AsStored, bytes.into()) else { continue };
         let form = |matrix: Matrix| if turned { matrix.turned(&cpu) } else { matrix };
-        let (cached, small) = (form(sized(&matrix, 256 * cpu.threads())), form(sized(&matrix, 8192)));
+        let (cached, small) = (
+            form(sized(&matrix, 256 * cpu.threads())),
+            form(sized(&matrix, (8192 * 2048 / columns).next_multiple_of(16))),
+        );
         let start = Instant::now();
         let matrix = form(matrix);
         let turning = start.elapsed().as_secs_f64();
@@ -48,7 +53,7 @@ fn main() {
         // What the instructions alone allow: weights that stay in the second cache.
         let fast = cached.bytes().len() as f64 / time(&cpu, &cached, 1, 300);
         let (eight, many) = (time(&cpu, &small, 8, 9), time(&cpu, &small, 512, 5));
-        let flops = |n: usize, seconds: f64| 2.0 * (8192 * columns * n) as f64 / seconds / 1e9;
+        let flops = |n: usize, seconds: f64| 2.0 * (small.shape()[0] * columns * n) as f64 / seconds / 1e9;
         println!(
             "{:5} {:10.1} {:7.0}% {:8.0} {:10.1} {:12.0} {:12.0} {:6.1}",
             dtype.name(),

@@ -266,6 +266,8 @@ struct Many<'a> {
 }
 
 impl Runs for Many<'_> {
+    const LONG: bool = true;
+
     /// # Safety
     /// [`is_there`]; the tiles are [`BYTES`] or [`HALVES`].
     #[inline]
@@ -314,15 +316,12 @@ unsafe fn scaled<B: Blocks>(weights: &Weights, half: usize, x: &Sixteen, sums: &
     }
 }
 
-/// As [`avx512::steps`](crate::avx512::steps), for columns from `first` on, as
-/// [`Form::Sixteens`](crate::matmul::columns::Form::Sixteens) has them.
+/// As [`avx512::steps`](crate::avx512::steps), for columns that lie together.
 ///
 /// # Safety
 /// [`is_there`], and as that.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(crate) unsafe fn integers(d: Dtype, panel: &Panel, x: &[Sixteen], first: usize, out: &mut [[f32; LANES]]) {
-    assert!(first.is_multiple_of(COLUMNS), "columns that lie together");
-    let x = &x[first / LANES * (panel.columns / STEP)..];
+pub(crate) unsafe fn integers(d: Dtype, panel: &Panel, x: &[Sixteen], out: &mut [[f32; LANES]]) {
     let _tiles = Tiles::new(if d == Dtype::Q6_K { &HALVES } else { &BYTES });
     over(d, panel, &mut Many { x, out, sums: Lined([[[[0; LANES]; LANES]; 2]; 2]) });
 }

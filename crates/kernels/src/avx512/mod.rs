@@ -29,6 +29,9 @@ const PAIRS: usize = 4;
 
 /// What is done with the weights of a panel, step by step of the inner dimension.
 pub(crate) trait Runs {
+    /// A step takes so long that the weights of the next one are fetched meanwhile.
+    const LONG: bool;
+
     /// Takes the 32 weights a row of step `step`.
     ///
     /// # Safety
@@ -60,6 +63,8 @@ struct One<'a> {
 }
 
 impl Runs for One<'_> {
+    const LONG: bool = false;
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
     unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
@@ -75,6 +80,8 @@ struct Many<'a> {
 }
 
 impl Runs for Many<'_> {
+    const LONG: bool = false;
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
     unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
@@ -108,8 +115,8 @@ pub(crate) unsafe fn over(d: Dtype, panel: &Panel, runs: &mut impl Runs) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn either<B: Blocks>(panel: &Panel, runs: &mut impl Runs) {
     match panel.data {
-        Data::Rows(rows) => all::<B>(&Pointers(rows.map(<[u8]>::as_ptr)), panel, runs),
-        Data::Turned(bytes) => all::<B>(&Turned(bytes.as_ptr()), panel, runs),
+        Data::Rows(rows) => all::<B, _>(&Pointers(rows.map(<[u8]>::as_ptr)), panel, runs),
+        Data::Turned(bytes) => all::<B, _>(&Turned(bytes.as_ptr()), panel, runs),
     }
 }
 
@@ -119,9 +126,12 @@ unsafe fn either<B: Blocks>(panel: &Panel, runs: &mut impl Runs) {
 /// As [`either`]; `rows` are those of the panel.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn all<B: Blocks>(rows: &impl Source, panel: &Panel, runs: &mut impl Runs) {
+unsafe fn all<B: Blocks, R: Runs>(rows: &impl Source, panel: &Panel, runs: &mut R) {
     let mut ahead = Ahead::new(panel, panel.columns / STEP);
     for block in 0..panel.columns / B::LEN {
+        if R::LONG {
+            rows.fetch((block + 1) * B::BYTES, B::BYTES);
+        }
         B::unpack(rows, block * B::BYTES, |run, weights| {
             ahead.step();
             runs.run::<B>(block * (B::LEN / STEP) + run, weights);

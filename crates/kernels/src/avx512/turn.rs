@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::matmul::columns::LANES;
+use crate::matmul::columns::{LANES, LINE};
 
 /// Where the rows of a panel are, or the panel itself.
 pub(crate) trait Source {
@@ -35,6 +35,9 @@ pub(crate) trait Source {
     /// # Safety
     /// As [`Source::four`]; 14 bytes follow on `at`.
     unsafe fn word(&self, at: usize) -> __m512i;
+
+    /// Fetches `count` bytes at `at` of each row into the first cache, if that takes few instructions.
+    fn fetch(&self, _at: usize, _count: usize) {}
 }
 
 /// Where the rows of a panel begin.
@@ -74,6 +77,14 @@ impl Source for Turned {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn word(&self, at: usize) -> __m512i {
         _mm512_loadu_si512(self.0.add(LANES * at).cast())
+    }
+
+    #[inline]
+    fn fetch(&self, at: usize, count: usize) {
+        for line in (0..LANES * count).step_by(LINE) {
+            // SAFETY: a prefetch reads nothing that the program sees and cannot fail, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.0.wrapping_add(LANES * at + line).cast()) };
+        }
     }
 }
 

@@ -108,6 +108,7 @@ impl Sixteen {
 }
 
 /// A value that begins where a line of the cache does.
+#[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct Lined<T>(pub T);
 
@@ -215,6 +216,23 @@ impl Columns {
             }
         };
         Self { form, count, stride }
+    }
+
+    /// Where value `from` of `count` columns from `first` on, which lie together, is in tiles of bytes.
+    pub(crate) fn place(&self, first: usize, from: usize, count: usize) -> usize {
+        assert!(first.is_multiple_of(COLUMNS), "columns that lie together");
+        first / LANES * (self.stride / STEP) + from / STEP * count.div_ceil(LANES)
+    }
+
+    /// So many values of `count` columns are multiplied before the next ones are, that they stay in the second cache while they
+    /// go over several panels.
+    pub(crate) fn chunk(&self, count: usize) -> usize {
+        match self.form {
+            Form::Tiles(_) => self.stride, // their sums begin at zero
+            _ if count <= LANES => self.stride,
+            Form::Floats(_) => BLOCK,
+            _ => 2 * BLOCK,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::columns::{COLUMNS, Columns, Form, Kind, LANES, Lined};
+use self::columns::{COLUMNS, Columns, Form, Kind, LANES, Lined, STEP};
 use self::rows::{Data, Panel, Rows};
 use crate::cpu::{Cpu, Isa};
 use crate::dtype::Dtype;
@@ -218,26 +218,18 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
         let job = &jobs[job];
         let count = COLUMNS.min(n - start);
         let columns = &forms[job.form].1;
-        let (mut one, mut many);
-        let sums: &mut [[f32; LANES]] = if count == 1 {
-            one = Lined([[0.0; LANES]; 1]);
-            &mut one.0
-        } else {
-            many = Lined([[0.0; LANES]; COLUMNS]);
-            &mut many.0[..count]
-        };
-        let end = (first + size).min(job.panels);
-        for index in first..end {
-            let mut panel = job.matrix.panel(index);
-            panel.next = if index + 1 < end {
+        let (end, [rows, width]) = ((first + size).min(job.panels), job.matrix.shape);
+        let panel = |index: usize| {
+            let next = if index + 1 < end {
                 job.matrix.panel_bytes(index + 1)
             } else {
                 let next = (task + 1) / blocks % groups.len();
                 jobs[groups[next].0].matrix.panel_bytes(groups[next].1)
             };
-            sums.fill([0.0; LANES]);
-            multiply(cpu.isa(), job.matrix.dtype, &panel, columns, start, sums);
-            let rows = LANES.min(job.matrix.shape[0] - index * LANES);
+            Panel { next, ..job.matrix.panel(index) }
+        };
+        let put = |index: usize, sums: &[[f32; LANES]]| {
+            let rows = LANES.min(rows - index * LANES);
             for (column, sums) in sums.iter().enumerate() {
                 // SAFETY: these rows of this column are of this task alone.
                 #[allow(unsafe_code)]
@@ -246,6 +238,31 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
                     Some(out) => *out = *sums, // its length is known: no call
                     None => out.copy_from_slice(&sums[..rows]),
                 }
+            }
+        };
+        let chunk = columns.chunk(count);
+        if count == 1 {
+            for index in first..end {
+                let mut sums = Lined([[0.0; LANES]; 1]);
+                multiply(cpu.isa(), job.matrix.dtype, &panel(index), columns, [start, 0], &mut sums.0);
+                put(index, &sums.0);
+            }
+        } else if chunk >= width {
+            for index in first..end {
+                let mut sums = Lined([[0.0; LANES]; COLUMNS]);
+                multiply(cpu.isa(), job.matrix.dtype, &panel(index), columns, [start, 0], &mut sums.0[..count]);
+                put(index, &sums.0[..count]);
+            }
+        } else {
+            let mut sums = vec![Lined([[0.0; LANES]; COLUMNS]); end - first];
+            for from in (0..width).step_by(chunk) {
+                for (index, sums) in (first..end).zip(&mut sums) {
+                    let part = job.matrix.panel(index).part(job.matrix.dtype, from..width.min(from + chunk));
+                    multiply(cpu.isa(), job.matrix.dtype, &part, columns, [start, from], &mut sums.0[..count]);
+                }
+            }
+            for (index, sums) in (first..end).zip(&sums) {
+                put(index, &sums.0[..count]);
             }
         }
     });
@@ -259,16 +276,17 @@ struct Job<'a> {
     out: Disjoint<'a, f32>,
 }
 
-/// Adds a panel's products with the columns from `first` on to `out`.
-fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, out: &mut [[f32; LANES]]) {
-    assert!(first + out.len() <= x.count, "columns that are not there");
+/// Adds a panel's products with the columns from `first` on to `out`; the panel begins at value `from` of the rows.
+fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, [first, from]: [usize; 2], out: &mut [[f32; LANES]]) {
+    assert!(first + out.len() <= x.count && from + panel.columns <= x.stride, "columns that are not there");
+    let (step, float) = (from / STEP * x.count, first * x.stride + from);
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY, of all calls: an `Isa` above the baseline is there only if the processor has it.
         match (&x.form, isa) {
             (Form::Sixteens(x_), Isa::Amx) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::amx::integers(dtype, panel, x_, first, out) };
+                return unsafe { crate::amx::integers(dtype, panel, &x_[x.place(first, from, out.len())..], out) };
             }
             (Form::Tiles(x_), Isa::Amx) => {
                 #[allow(unsafe_code)]
@@ -276,31 +294,31 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, first: usize, ou
             }
             (Form::Steps(x_), Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::avx512::steps(dtype, panel, x_, x.count, first, out) };
+                return unsafe { crate::avx512::steps(dtype, panel, &x_[step..], x.count, first, out) };
             }
             (Form::Floats(x_), Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::avx512::floats(dtype, panel, &x_[first * x.stride..], x.stride, out) };
+                return unsafe { crate::avx512::floats(dtype, panel, &x_[float..], x.stride, out) };
             }
             (Form::Bf16(x_), Isa::Avx512Bf16) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::avx512::bf16(panel, &x_[first * x.stride..], x.stride, out) };
+                return unsafe { crate::avx512::bf16(panel, &x_[float..], x.stride, out) };
             }
             (Form::Shorts(x_), Isa::Avx2) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::avx2::shorts(dtype, panel, x_, x.count, first, out) };
+                return unsafe { crate::avx2::shorts(dtype, panel, &x_[step..], x.count, first, out) };
             }
             (Form::Floats(x_), Isa::Avx2) => {
                 #[allow(unsafe_code)]
-                return unsafe { portable::floats_avx2(dtype, panel, &x_[first * x.stride..], x.stride, out) };
+                return unsafe { portable::floats_avx2(dtype, panel, &x_[float..], x.stride, out) };
             }
             _ => {}
         }
     }
     let _ = isa;
     match &x.form {
-        Form::Shorts(x_) => portable::shorts(dtype, panel, x_, x.count, first, out),
-        Form::Floats(x_) => portable::floats(dtype, panel, &x_[first * x.stride..], x.stride, out),
+        Form::Shorts(x_) => portable::shorts(dtype, panel, &x_[step..], x.count, first, out),
+        Form::Floats(x_) => portable::floats(dtype, panel, &x_[float..], x.stride, out),
         Form::Steps(_) | Form::Sixteens(_) | Form::Bf16(_) | Form::Tiles(_) => {
             unreachable!("columns are made for the instructions that take them")
         }

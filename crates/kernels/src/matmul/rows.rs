@@ -5,6 +5,7 @@
 //! it has the bytes of the rows, byte `at` of a block beginning at `16 · at` of the panel's.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::columns::LANES;
 use crate::cpu::Isa;
@@ -73,6 +74,17 @@ impl<'a> Panel<'a> {
         let size = columns / dtype.block_len() * dtype.block_bytes();
         let row = |lane: usize| &bytes[order.stored((index * LANES + lane).min(rows - 1)) * size..][..size];
         Self { data: Data::Rows(std::array::from_fn(row)), columns, next: &[] }
+    }
+
+    /// Values `range` of each row; whole blocks.
+    pub(crate) fn part(&self, dtype: Dtype, range: Range<usize>) -> Self {
+        let place = |values: usize| values / dtype.block_len() * dtype.block_bytes();
+        let bytes = place(range.start)..place(range.end);
+        let data = match self.data {
+            Data::Rows(rows) => Data::Rows(rows.map(|row| &row[bytes.clone()])),
+            Data::Turned(all) => Data::Turned(&all[LANES * bytes.start..LANES * bytes.end]),
+        };
+        Self { data, columns: range.len(), next: &[] }
     }
 
     /// A row as it is stored, or was before it was turned.
