@@ -226,30 +226,42 @@ fn tiles(rows: &[&[u8]; LANES], steps: usize) -> Vec<[[u8; LINE]; LANES]> {
     tiles
 }
 
-/// Sums of the products of a run of weights, or half of one, with one or two times sixteen columns: of the high bytes, then of
-/// the low ones. `$hi` and `$lo` are where the inputs are, `$a` and `$b` tiles, `$at` and `$bt` where these go.
-macro_rules! integers {
-    ($w:expr, $x:expr, $out:expr, $($hi:literal $lo:literal $a:literal $b:literal $at:literal $bt:literal),*) => {
+/// The tile of weights that follow: 32 a row, or 16.
+///
+/// Tiles keep what they hold from one of these to the next: no other code here, and nothing that is compiled for these functions,
+/// uses them.
+macro_rules! load {
+    ($w:expr) => {
+        asm!("tileloadd tmm0, [{w} + {l}*1]", w = in(reg) $w, l = in(reg) LINE, out("tmm0") _, options(nostack, preserves_flags))
+    };
+}
+
+/// Their products with sixteen columns: of the high bytes in one tile, of the low ones in another.
+macro_rules! product {
+    ($x:expr, $high:literal, $low:literal) => {
         asm!(
-            "tileloadd tmm0, [{w} + {l}*1]",
-            $(
-                concat!("tileloadd tmm1, [{x} + {s}*1 + ", $hi, "]"),
-                concat!("tileloadd tmm2, [{x} + {s}*1 + ", $lo, "]"),
-                concat!("tilezero ", $a),
-                concat!("tilezero ", $b),
-                concat!("tdpbssd ", $a, ", tmm1, tmm0"),
-                concat!("tdpbssd ", $b, ", tmm2, tmm0"),
-            )*
-            $(
-                concat!("tilestored [{out} + {l}*1 + ", $at, "], ", $a),
-                concat!("tilestored [{out} + {l}*1 + ", $bt, "], ", $b),
-            )*
-            w = in(reg) $w,
+            "tileloadd tmm1, [{x} + {s}*1]",
+            "tileloadd tmm2, [{x} + {s}*1 + 512]",
+            concat!("tilezero ", $high),
+            concat!("tilezero ", $low),
+            concat!("tdpbssd ", $high, ", tmm1, tmm0"),
+            concat!("tdpbssd ", $low, ", tmm2, tmm0"),
             x = in(reg) $x,
             s = in(reg) STEP,
-            l = in(reg) LINE,
+            out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+            options(nostack, preserves_flags),
+        )
+    };
+}
+
+/// Where these two go.
+macro_rules! store {
+    ($out:expr, $high:literal, $low:literal) => {
+        asm!(
+            concat!("tilestored [{out} + {l}*1], ", $high),
+            concat!("tilestored [{out} + {l}*1 + 1024], ", $low),
             out = in(reg) $out,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+            l = in(reg) LINE,
             options(nostack, preserves_flags),
         )
     };
@@ -262,7 +274,7 @@ type Sums = [[[i32; LANES]; LANES]; 2];
 struct Many<'a> {
     x: &'a [Sixteen],
     out: &'a mut [[f32; LANES]],
-    sums: Lined<[Sums; 2]>,
+    sums: Lined<Sums>,
 }
 
 impl Runs for Many<'_> {
@@ -278,19 +290,23 @@ impl Runs for Many<'_> {
         let blocks = self.out.len().div_ceil(LANES);
         let x = &self.x[step * blocks..][..blocks];
         let sums = &mut self.sums.0;
-        for (x, out) in x.chunks(2).zip(self.out.chunks_mut(2 * LANES)) {
-            for half in 0..1 + usize::from(B::HALVES) {
-                let (w, from) = (w.as_ptr().add(4 * half), x.as_ptr().cast::<u8>().add(STEP / 2 * half));
-                if x.len() == 2 {
-                    integers!(w, from, sums.as_mut_ptr(), 0 512 "tmm3" "tmm4" 0 1024, 1152 1664 "tmm5" "tmm6" 2048 3072);
+        for half in 0..1 + usize::from(B::HALVES) {
+            let at = |block: &Sixteen| block.hi.as_ptr().cast::<u8>().add(STEP / 2 * half);
+            load!(w.as_ptr().add(4 * half));
+            product!(at(&x[0]), "tmm3", "tmm4");
+            for (index, (block, out)) in x.iter().zip(self.out.chunks_mut(LANES)).enumerate() {
+                // The next product is on its way before this one is waited for.
+                let next = x.get(index + 1);
+                if index % 2 == 0 {
+                    next.into_iter().for_each(|next| product!(at(next), "tmm5", "tmm6"));
+                    store!(sums.as_mut_ptr(), "tmm3", "tmm4");
                 } else {
-                    integers!(w, from, sums.as_mut_ptr(), 0 512 "tmm3" "tmm4" 0 1024);
+                    next.into_iter().for_each(|next| product!(at(next), "tmm3", "tmm4"));
+                    store!(sums.as_mut_ptr(), "tmm5", "tmm6");
                 }
-                for ((x, sums), out) in x.iter().zip(&*sums).zip(out.chunks_mut(LANES)) {
-                    match out.as_mut_array::<LANES>() {
-                        Some(out) => scaled::<B>(weights, half, x, sums, out), // its length is known
-                        None => scaled::<B>(weights, half, x, sums, out),
-                    }
+                match out.as_mut_array::<LANES>() {
+                    Some(out) => scaled::<B>(weights, half, block, sums, out), // its length is known
+                    None => scaled::<B>(weights, half, block, sums, out),
                 }
             }
         }
@@ -323,5 +339,5 @@ unsafe fn scaled<B: Blocks>(weights: &Weights, half: usize, x: &Sixteen, sums: &
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(crate) unsafe fn integers(d: Dtype, panel: &Panel, x: &[Sixteen], out: &mut [[f32; LANES]]) {
     let _tiles = Tiles::new(if d == Dtype::Q6_K { &HALVES } else { &BYTES });
-    over(d, panel, &mut Many { x, out, sums: Lined([[[[0; LANES]; LANES]; 2]; 2]) });
+    over(d, panel, &mut Many { x, out, sums: Lined([[[0; LANES]; LANES]; 2]) });
 }

@@ -57,9 +57,7 @@ fn inputs(len: usize, seed: u64) -> Vec<f32> {
 }
 
 fn product(cpu: &Cpu, matrix: &Matrix, x: &[f32]) -> Vec<f32> {
-    let mut out = vec![f32::NAN; x.len() / matrix.shape()[1] * matrix.shape()[0]];
-    matmul(cpu, x, &mut [(matrix, &mut out)]);
-    out
+    matmul(cpu, x, &[matrix]).remove(0)
 }
 
 /// `x · Wᵀ` in f64, the sum of the absolute products, and that of the absolute weights.
@@ -141,10 +139,7 @@ fn many_columns_and_several_matrices_at_once() {
     ];
     for isa in Isa::available() {
         let cpu = Cpu::with_isa(2, isa).unwrap();
-        let mut outs: Vec<Vec<f32>> = matrices.iter().map(|m| vec![0.0; n * m.shape()[0]]).collect();
-        let mut products: Vec<(&Matrix, &mut [f32])> =
-            matrices.iter().zip(outs.iter_mut().map(|o| &mut o[..])).collect();
-        matmul(&cpu, &x, &mut products);
+        let outs = matmul(&cpu, &x, &matrices.each_ref());
         for (matrix, out) in matrices.iter().zip(&outs) {
             for (column, x) in x.chunks_exact(columns).enumerate().step_by(37) {
                 let one = product(&cpu, matrix, x);

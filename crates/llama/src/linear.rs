@@ -145,12 +145,9 @@ fn products<const N: usize>(weights: [&Weight; N], x: Tensor<3>, on: Option<&Cpu
         weight.matrix()
     });
     let x = Values::of(x);
-    let mut results = matrices.map(|matrix| vec![0.0; b * t * matrix.shape()[0]]);
-    let mut jobs: Vec<(&Matrix, &mut [f32])> =
-        matrices.into_iter().zip(results.iter_mut().map(Vec::as_mut_slice)).collect();
-    matmul(cpu, x.as_slice(), &mut jobs);
-    results.map(|y| {
-        let out = y.len() / (b * t);
-        cpu::tensor(y, [b, t, out])
+    let mut results = matmul(cpu, x.as_slice(), &matrices).into_iter();
+    matrices.map(|matrix| match results.next() {
+        Some(y) => cpu::tensor(y, [b, t, matrix.shape()[0]]),
+        None => unreachable!("a result for each matrix"),
     })
 }

@@ -11,6 +11,7 @@ pub(crate) mod columns;
 pub(crate) mod portable;
 pub(crate) mod rows;
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -170,30 +171,23 @@ impl Matrix {
 ///
 /// # Panics
 /// If the lengths do not agree.
-pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
-    let Some((first, _)) = products.first() else { return };
+pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
+    let Some(first) = matrices.first() else { return Vec::new() };
     let [_, width] = first.shape;
     let n = x.len() / width;
-    for (matrix, out) in products.iter() {
-        assert!(
-            x.len() == n * width && matrix.shape[1] == width && out.len() == n * matrix.shape[0],
-            "{n} columns of {width}, a matrix of {:?}, {} results",
-            matrix.shape,
-            out.len()
-        );
-    }
+    let mut results: Vec<Vec<f32>> = matrices.iter().map(|matrix| Vec::with_capacity(n * matrix.shape[0])).collect();
     let mut forms: Vec<(Kind, Columns)> = Vec::new();
-    let jobs: Vec<Job> = products
-        .iter_mut()
-        .map(|(matrix, out)| {
-            let kind = Kind::of(matrix.dtype, cpu.isa(), n);
-            let form = forms.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
-                forms.push((kind, Columns::new(cpu, kind, x, width)));
-                forms.len() - 1
-            });
-            Job { matrix, form, panels: matrix.shape[0].div_ceil(LANES), out: Disjoint::new(out) }
-        })
-        .collect();
+    let mut jobs: Vec<Job> = Vec::with_capacity(matrices.len());
+    for (matrix, out) in matrices.iter().zip(&mut results) {
+        assert!(x.len() == n * width && matrix.shape[1] == width, "{} values, a matrix of {:?}", x.len(), matrix.shape);
+        let kind = Kind::of(matrix.dtype, cpu.isa(), n);
+        let form = forms.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
+            forms.push((kind, Columns::new(cpu, kind, x, width)));
+            forms.len() - 1
+        });
+        let out = Disjoint::new(&mut out.spare_capacity_mut()[..n * matrix.shape[0]]);
+        jobs.push(Job { matrix, form, panels: matrix.shape[0].div_ceil(LANES), out });
+    }
     // Few tasks cost few hand-overs, many share the work evenly: some pages of weights each, but 16 for each thread at most.
     let total: usize = jobs.iter().map(|job| job.panels).sum();
     let bytes: usize = jobs.iter().map(|job| job.matrix.bytes.len()).sum();
@@ -218,54 +212,49 @@ pub fn matmul(cpu: &Cpu, x: &[f32], products: &mut [(&Matrix, &mut [f32])]) {
         let job = &jobs[job];
         let count = COLUMNS.min(n - start);
         let columns = &forms[job.form].1;
-        let (end, [rows, width]) = ((first + size).min(job.panels), job.matrix.shape);
+        let end = (first + size).min(job.panels);
+        let next = groups[(task + 1) / blocks % groups.len()];
+        let next = jobs[next.0].matrix.panel_bytes(next.1);
         let panel = |index: usize| {
-            let next = if index + 1 < end {
-                job.matrix.panel_bytes(index + 1)
-            } else {
-                let next = (task + 1) / blocks % groups.len();
-                jobs[groups[next].0].matrix.panel_bytes(groups[next].1)
-            };
+            let next = if index + 1 < end { job.matrix.panel_bytes(index + 1) } else { next };
             Panel { next, ..job.matrix.panel(index) }
         };
-        let put = |index: usize, sums: &[[f32; LANES]]| {
-            let rows = LANES.min(rows - index * LANES);
-            for (column, sums) in sums.iter().enumerate() {
-                // SAFETY: these rows of this column are of this task alone.
-                #[allow(unsafe_code)]
-                let out = unsafe { job.out.slice((start + column) * job.matrix.shape[0] + index * LANES, rows) };
-                match out.as_mut_array::<LANES>() {
-                    Some(out) => *out = *sums, // its length is known: no call
-                    None => out.copy_from_slice(&sums[..rows]),
-                }
-            }
-        };
-        let chunk = columns.chunk(count);
-        if count == 1 {
+        let (isa, dtype, chunk) = (cpu.isa(), job.matrix.dtype, columns.chunk(count));
+        if chunk >= width {
+            let (mut one, mut many);
+            let sums = if count == 1 {
+                one = Lined([[0.0; LANES]; 1]);
+                &mut one.0[..]
+            } else {
+                many = Lined([[0.0; LANES]; COLUMNS]);
+                &mut many.0[..count]
+            };
             for index in first..end {
-                let mut sums = Lined([[0.0; LANES]; 1]);
-                multiply(cpu.isa(), job.matrix.dtype, &panel(index), columns, [start, 0], &mut sums.0);
-                put(index, &sums.0);
-            }
-        } else if chunk >= width {
-            for index in first..end {
-                let mut sums = Lined([[0.0; LANES]; COLUMNS]);
-                multiply(cpu.isa(), job.matrix.dtype, &panel(index), columns, [start, 0], &mut sums.0[..count]);
-                put(index, &sums.0[..count]);
+                sums.fill([0.0; LANES]);
+                multiply(isa, dtype, &panel(index), columns, [start, 0], sums);
+                job.put(start, index, sums);
             }
         } else {
             let mut sums = vec![Lined([[0.0; LANES]; COLUMNS]); end - first];
             for from in (0..width).step_by(chunk) {
                 for (index, sums) in (first..end).zip(&mut sums) {
-                    let part = job.matrix.panel(index).part(job.matrix.dtype, from..width.min(from + chunk));
-                    multiply(cpu.isa(), job.matrix.dtype, &part, columns, [start, from], &mut sums.0[..count]);
+                    let part = job.matrix.panel(index).part(dtype, from..width.min(from + chunk));
+                    multiply(isa, dtype, &part, columns, [start, from], &mut sums.0[..count]);
                 }
             }
             for (index, sums) in (first..end).zip(&sums) {
-                put(index, &sums.0[..count]);
+                job.put(start, index, &sums.0[..count]);
             }
         }
     });
+    for (matrix, out) in matrices.iter().zip(&mut results) {
+        // SAFETY: the tasks have written every row of every column.
+        #[allow(unsafe_code)]
+        unsafe {
+            out.set_len(n * matrix.shape[0]);
+        }
+    }
+    results
 }
 
 /// A product, and where it goes.
@@ -273,7 +262,24 @@ struct Job<'a> {
     matrix: &'a Matrix,
     form: usize,
     panels: usize,
-    out: Disjoint<'a, f32>,
+    out: Disjoint<'a, MaybeUninit<f32>>,
+}
+
+impl Job<'_> {
+    /// Writes the sums of a panel, for columns from `first` on. Each panel of each column is of one task.
+    fn put(&self, first: usize, panel: usize, sums: &[[f32; LANES]]) {
+        let all = self.matrix.shape[0];
+        let rows = LANES.min(all - panel * LANES);
+        for (column, sums) in sums.iter().enumerate() {
+            // SAFETY: these rows of this column are of the task that calls.
+            #[allow(unsafe_code)]
+            let out = unsafe { self.out.slice((first + column) * all + panel * LANES, rows) };
+            match out.as_mut_array::<LANES>() {
+                Some(out) => *out = sums.map(MaybeUninit::new), // its length is known: no call
+                None => _ = out.write_copy_of_slice(&sums[..rows]),
+            }
+        }
+    }
 }
 
 /// Adds a panel's products with the columns from `first` on to `out`; the panel begins at value `from` of the rows.
