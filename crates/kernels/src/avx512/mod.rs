@@ -129,10 +129,11 @@ unsafe fn either<B: Blocks>(panel: &Panel, runs: &mut impl Runs) {
 unsafe fn all<B: Blocks, R: Runs>(rows: &impl Source, panel: &Panel, runs: &mut R) {
     let mut ahead = Ahead::new(panel, panel.columns / STEP);
     for block in 0..panel.columns / B::LEN {
-        if R::LONG {
-            rows.fetch((block + 1) * B::BYTES, B::BYTES);
-        }
         B::unpack(rows, block * B::BYTES, |run, weights| {
+            let part = B::BYTES * STEP / B::LEN;
+            if R::LONG {
+                rows.fetch((block + 1) * B::BYTES + run * part, part);
+            }
             ahead.step();
             runs.run::<B>(block * (B::LEN / STEP) + run, weights);
         });

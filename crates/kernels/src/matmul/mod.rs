@@ -275,7 +275,7 @@ impl Job<'_> {
             #[allow(unsafe_code)]
             let out = unsafe { self.out.slice((first + column) * all + panel * LANES, rows) };
             match out.as_mut_array::<LANES>() {
-                Some(out) => *out = sums.map(MaybeUninit::new), // its length is known: no call
+                Some(out) => _ = out.write_copy_of_slice(sums), // its length is known: no call
                 None => _ = out.write_copy_of_slice(&sums[..rows]),
             }
         }
