@@ -285,14 +285,20 @@ impl Runs for Many<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
     unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
-        let centre = _mm512_set1_epi8(if B::CENTRE == 0 { 0 } else { (1u8 << B::CENTRE).cast_signed() });
-        let w = weights.u.map(|u| _mm512_sub_epi8(u, centre));
+        let centre = _mm512_set1_epi8((1u8 << B::CENTRE).cast_signed());
+        let centred;
+        let w = if B::CENTRE == 0 {
+            weights.u.as_ptr()
+        } else {
+            centred = weights.u.map(|u| _mm512_sub_epi8(u, centre));
+            centred.as_ptr()
+        };
         let blocks = self.out.len().div_ceil(LANES);
         let x = &self.x[step * blocks..][..blocks];
         let sums = &mut self.sums.0;
         for half in 0..1 + usize::from(B::HALVES) {
             let at = |block: &Sixteen| block.hi.as_ptr().cast::<u8>().add(STEP / 2 * half);
-            load!(w.as_ptr().add(4 * half));
+            load!(w.add(4 * half));
             product!(at(&x[0]), "tmm3", "tmm4");
             for (index, (block, out)) in x.iter().zip(self.out.chunks_mut(LANES)).enumerate() {
                 // The next product is on its way before this one is waited for.

@@ -20,9 +20,11 @@ pub(crate) const LINE: usize = 64;
 pub(crate) const BLOCK: usize = 1024;
 /// Columns that go over a panel before it is left: their sums stay in the first cache.
 pub(crate) const COLUMNS: usize = 96;
+/// The same where a panel is multiplied so fast that to unpack it takes long.
+pub(crate) const MOST: usize = 2 * COLUMNS;
 
 /// Largest integer a value is rounded to: `hi` then stays within ±127.
-const MOST: f32 = 32639.0;
+const LARGEST: f32 = 32639.0;
 
 /// 32 values as 16-bit integers with a common scale: `value = scale · q`.
 ///
@@ -57,7 +59,7 @@ pub(crate) fn scale(bits: u32) -> (f32, Option<f32>) {
     match bits {
         _ if bits >= f32::INFINITY.to_bits() => (f32::NAN, None),
         _ if most < 1e-30 => (0.0, None), // no weight makes a difference of so little
-        _ => (most / MOST, Some(MOST / most)),
+        _ => (most / LARGEST, Some(LARGEST / most)),
     }
 }
 
@@ -150,7 +152,7 @@ pub(crate) enum Form {
     Shorts(Vec<Short>),
     /// The same in bytes.
     Steps(Vec<Step>),
-    /// The same in tiles of sixteen columns, the last ones padded: of 96 columns the steps one after another.
+    /// The same in tiles of sixteen columns, the last ones padded: of 192 columns the steps one after another.
     Sixteens(Vec<Sixteen>),
     /// For plain weights.
     Floats(Aligned<f32>),
@@ -183,6 +185,11 @@ impl Kind {
             _ => Self::Shorts,
         }
     }
+
+    /// Columns that go over a panel together.
+    pub(crate) fn together(self) -> usize {
+        if self == Self::Sixteens { MOST } else { COLUMNS }
+    }
 }
 
 /// `count` columns of `len` values.
@@ -205,7 +212,7 @@ impl Columns {
             Kind::Shorts => Form::Shorts(fill(cpu, [steps, count, count], Short::ZERO, |s, c| Short::new(at(s, c)))),
             Kind::Steps => Form::Steps(fill(cpu, [steps, count, count], Step::ZERO, |s, c| to_step(at(s, c)))),
             Kind::Sixteens => {
-                let sizes = [steps, count.div_ceil(LANES), COLUMNS / LANES];
+                let sizes = [steps, count.div_ceil(LANES), MOST / LANES];
                 let sixteen = |s, block| Sixteen::new((block * LANES..count).map(|c| to_step(at(s, c))));
                 Form::Sixteens(fill(cpu, sizes, Sixteen::ZERO, sixteen))
             }
@@ -220,7 +227,7 @@ impl Columns {
 
     /// Where value `from` of `count` columns from `first` on, which lie together, is in tiles of bytes.
     pub(crate) fn place(&self, first: usize, from: usize, count: usize) -> usize {
-        assert!(first.is_multiple_of(COLUMNS), "columns that lie together");
+        assert!(first.is_multiple_of(MOST), "columns that lie together");
         first / LANES * (self.stride / STEP) + from / STEP * count.div_ceil(LANES)
     }
 
@@ -230,7 +237,7 @@ impl Columns {
         match self.form {
             Form::Tiles(_) => self.stride, // their sums begin at zero
             _ if count <= LANES => self.stride,
-            Form::Floats(_) => BLOCK,
+            Form::Floats(_) | Form::Sixteens(_) => BLOCK,
             _ => 2 * BLOCK,
         }
     }
@@ -341,7 +348,7 @@ mod tests {
         let values: [f32; STEP] = std::array::from_fn(|i| ((i * 7919) % 101) as f32 - 50.0);
         let short = Short::new(&values);
         for (q, value) in short.q.iter().zip(values) {
-            assert!((f32::from(*q) * short.scale - value).abs() <= 50.0 / MOST, "{value}");
+            assert!((f32::from(*q) * short.scale - value).abs() <= 50.0 / LARGEST, "{value}");
         }
         assert!((short.sum - values.iter().sum::<f32>()).abs() < 0.05);
         if Isa::available().contains(&Isa::Avx512) {
@@ -362,6 +369,6 @@ mod tests {
         }
         assert_eq!(Short::new(&[1e-38; STEP]).scale, 0.0);
         let most = Short::new(&[f32::MAX; STEP]);
-        assert!(most.scale.is_finite() && most.q[0] == MOST as i16);
+        assert!(most.scale.is_finite() && most.q[0] == LARGEST as i16);
     }
 }

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::columns::{COLUMNS, Columns, Form, Kind, LANES, Lined, STEP};
+use self::columns::{COLUMNS, Columns, Form, Kind, LANES, Lined, MOST, STEP};
 use self::rows::{Data, Panel, Rows};
 use crate::cpu::{Cpu, Isa};
 use crate::dtype::Dtype;
@@ -192,29 +192,31 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
     let total: usize = jobs.iter().map(|job| job.panels).sum();
     let bytes: usize = jobs.iter().map(|job| job.matrix.bytes.len()).sum();
     let size = (TASK * total / bytes).max(total / (16 * cpu.threads())).clamp(1, 32);
-    let groups: Vec<(usize, usize)> =
-        jobs.iter().enumerate().flat_map(|(j, job)| (0..job.panels).step_by(size).map(move |p| (j, p))).collect();
-    let blocks = n.div_ceil(COLUMNS);
-    if blocks == 1 {
-        let first = |run: Range<usize>| match groups.get(run.start) {
-            Some(&(job, panel)) => {
+    // All columns of some panels, then other panels: weights come from memory once, inputs stay in a cache.
+    let mut tasks: Vec<[usize; 3]> = Vec::new(); // job, first panel, first column
+    for (j, job) in jobs.iter().enumerate() {
+        for panel in (0..job.panels).step_by(size) {
+            tasks.extend((0..n).step_by(forms[job.form].0.together()).map(|start| [j, panel, start]));
+        }
+    }
+    if n <= COLUMNS {
+        let first = |run: Range<usize>| match tasks.get(run.start) {
+            Some(&[job, panel, _]) => {
                 let matrix = jobs[job].matrix;
                 Span::from(&matrix.bytes[panel * LANES * matrix.row_bytes()..])
             }
             None => Span::default(),
         };
-        cpu.pool.foresee(jobs[0].matrix.bytes.as_ptr() as usize, first, groups.len());
+        cpu.pool.foresee(jobs[0].matrix.bytes.as_ptr() as usize, first, tasks.len());
     }
-    cpu.pool.run(groups.len() * blocks, |task| {
-        // All columns of some panels, then other panels: weights come from memory once, inputs stay in a cache.
-        let (group, start) = (task / blocks, task % blocks * COLUMNS);
-        let (job, first) = groups[group];
+    cpu.pool.run(tasks.len(), |task| {
+        let [job, first, start] = tasks[task];
         let job = &jobs[job];
-        let count = COLUMNS.min(n - start);
-        let columns = &forms[job.form].1;
+        let (kind, columns) = &forms[job.form];
+        let count = kind.together().min(n - start);
         let end = (first + size).min(job.panels);
-        let next = groups[(task + 1) / blocks % groups.len()];
-        let next = jobs[next.0].matrix.panel_bytes(next.1);
+        let next = tasks[(task + 1) % tasks.len()];
+        let next = jobs[next[0]].matrix.panel_bytes(next[1]);
         let panel = |index: usize| {
             let next = if index + 1 < end { job.matrix.panel_bytes(index + 1) } else { next };
             Panel { next, ..job.matrix.panel(index) }
@@ -226,7 +228,7 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
                 one = Lined([[0.0; LANES]; 1]);
                 &mut one.0[..]
             } else {
-                many = Lined([[0.0; LANES]; COLUMNS]);
+                many = Lined([[0.0; LANES]; MOST]);
                 &mut many.0[..count]
             };
             for index in first..end {
@@ -235,7 +237,7 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
                 job.put(start, index, sums);
             }
         } else {
-            let mut sums = vec![Lined([[0.0; LANES]; COLUMNS]); end - first];
+            let mut sums = vec![Lined([[0.0; LANES]; MOST]); end - first];
             for from in (0..width).step_by(chunk) {
                 for (index, sums) in (first..end).zip(&mut sums) {
                     let part = job.matrix.panel(index).part(dtype, from..width.min(from + chunk));
