@@ -54,6 +54,15 @@ fn by_rows(cpu: &Cpu, out: &mut [f32], width: usize, work: impl Fn(usize, &mut [
     });
 }
 
+/// `x ← x + y`
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn add(cpu: &Cpu, x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "terms of a sum");
+    by_rows(cpu, x, 1, |from, x| x.iter_mut().zip(&y[from..]).for_each(|(x, y)| *x += y));
+}
+
 /// `x / rms(x) · weight` for each row of `weight.len()` values (Zhang & Sennrich 2019).
 ///
 /// # Panics

@@ -41,7 +41,7 @@ pub use cross_entropy::{log_sum_exp, probabilities};
 pub use dtype::{Dtype, UnknownDtype};
 pub use group_norm::GroupNorm;
 pub use layers::{
-    Gate, gated, gelu, gelu_gradients, rms_norm, rms_norm_gradients, rms_norm_rows, rotate, rotate_positions,
+    Gate, add, gated, gelu, gelu_gradients, rms_norm, rms_norm_gradients, rms_norm_rows, rotate, rotate_positions,
     silu_gated, silu_gated_gradients,
 };
 pub use mapped::MappedFile;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use jielong_core::{Allowed, Logits, Model, ModelError, State, Token, check_tokens};
-use jielong_kernels::{Cpu, KvStore, Matrix};
+use jielong_kernels::{Cpu, KvStore, Matrix, add};
+use jielong_nn::cpu::{self, Values};
 use jielong_nn::load;
 
 use crate::attention::{Attention, Sight, Step};
@@ -77,7 +78,14 @@ impl<L: Module> Residual<L> {
             Some(norm) => norm.forward(output, on),
             None => output,
         };
-        if self.scale == 1.0 { x + output } else { x + output * self.scale }
+        let output = if self.scale == 1.0 { output } else { output * self.scale };
+        match on {
+            Some(cpu) => {
+                let output = Values::of(output);
+                cpu::update(x, |x| add(cpu, x, output.as_slice()))
+            }
+            None => x + output,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! For weights in blocks it is `[step][column]`: a step is what the kernel takes of the inner dimension at a time before it
 //! goes on to the next column. For plain weights it is `[column][value]`. The inner dimension is padded with zeros.
 
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 
 use half::bf16;
@@ -99,14 +100,6 @@ pub(crate) struct Sixteen {
 
 impl Sixteen {
     const ZERO: Self = Self { hi: [[0; STEP]; LANES], lo: [[0; STEP]; LANES], scale: [0.0; LANES], sum: [0.0; LANES] };
-
-    fn new(columns: impl Iterator<Item = Step>) -> Self {
-        let mut all = Self::ZERO;
-        for (i, step) in columns.take(LANES).enumerate() {
-            (all.hi[i], all.lo[i], all.scale[i], all.sum[i]) = (step.hi, step.lo, step.scale, step.sum);
-        }
-        all
-    }
 }
 
 /// A value that begins where a line of the cache does.
@@ -209,12 +202,20 @@ impl Columns {
         let steps = len / STEP;
         let at = |step: usize, column: usize| x[column * len..][step * STEP..].first_chunk().unwrap_or(&[0.0; STEP]);
         let form = match kind {
-            Kind::Shorts => Form::Shorts(fill(cpu, [steps, count, count], Short::ZERO, |s, c| Short::new(at(s, c)))),
-            Kind::Steps => Form::Steps(fill(cpu, [steps, count, count], Step::ZERO, |s, c| to_step(at(s, c)))),
+            Kind::Shorts => {
+                Form::Shorts(fill(cpu, [steps, count, count], |s, c, place| place.write(Short::new(at(s, c)))))
+            }
+            Kind::Steps => Form::Steps(fill(cpu, [steps, count, count], |s, c, place| place.write(to_step(at(s, c))))),
             Kind::Sixteens => {
                 let sizes = [steps, count.div_ceil(LANES), MOST / LANES];
-                let sixteen = |s, block| Sixteen::new((block * LANES..count).map(|c| to_step(at(s, c))));
-                Form::Sixteens(fill(cpu, sizes, Sixteen::ZERO, sixteen))
+                Form::Sixteens(fill(cpu, sizes, |s, block, place| {
+                    let all = place.write(Sixteen::ZERO);
+                    for (i, c) in (block * LANES..count).take(LANES).enumerate() {
+                        let step = to_step(at(s, c));
+                        (all.hi[i], all.lo[i], all.scale[i], all.sum[i]) = (step.hi, step.lo, step.scale, step.sum);
+                    }
+                    all
+                }))
             }
             Kind::Floats => Form::Floats(padded(cpu, x, [len, stride], 0.0, |values, out| out.copy_from_slice(values))),
             Kind::Bf16 => Form::Bf16(padded(cpu, x, [len, stride], bf16::ZERO, to_bf16(cpu.isa()))),
@@ -290,18 +291,19 @@ fn tiled(columns: Aligned<bf16>, cpu: &Cpu, stride: usize) -> Aligned<bf16> {
     out
 }
 
-/// Of each `group` of the `count` columns the steps in order, all columns of one after another, on all threads.
-fn fill<T: Copy + Send>(
+/// Of each `group` of the `count` columns the steps in order, all columns of one after another, on all threads. `make` writes the
+/// step of a column to its place.
+fn fill<T: Send>(
     cpu: &Cpu,
     [steps, count, group]: [usize; 3],
-    zero: T,
-    make: impl Fn(usize, usize) -> T + Sync,
+    make: impl for<'a> Fn(usize, usize, &'a mut MaybeUninit<T>) -> &'a mut T + Sync,
 ) -> Vec<T> {
     const STEPS: usize = 16; // a task
     const FEW: usize = 32 << 10; // bytes that are not worth handing over
-    let mut out = vec![zero; steps * count];
-    let size = if size_of_val(&out[..]) < FEW { steps.max(1) } else { STEPS };
-    let shared = crate::shared::Disjoint::new(&mut out);
+    let mut out = Vec::with_capacity(steps * count);
+    let places = &mut out.spare_capacity_mut()[..steps * count];
+    let size = if size_of_val(places) < FEW { steps.max(1) } else { STEPS };
+    let shared = crate::shared::Disjoint::new(places);
     let tasks = steps.div_ceil(size);
     cpu.pool.run(count.div_ceil(group.max(1)) * tasks, |task| {
         let (first, from) = (task / tasks * group, task % tasks * size);
@@ -311,10 +313,15 @@ fn fill<T: Copy + Send>(
             #[allow(unsafe_code)]
             let row = unsafe { shared.slice(first * steps + step * columns.len(), columns.len()) };
             for (column, place) in columns.clone().zip(row) {
-                *place = make(step, column);
+                make(step, column, place);
             }
         }
     });
+    // SAFETY: each place was handed out, and what `make` gives shows that it was written.
+    #[allow(unsafe_code)]
+    unsafe {
+        out.set_len(steps * count);
+    }
     out
 }
 
