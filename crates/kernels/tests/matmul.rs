@@ -87,7 +87,7 @@ proptest! {
         tail in 0usize..40, seed: u64, shift in 0usize..8,
     ) {
         let dtype = Dtype::ALL[kind];
-        let columns = if dtype.block_len() == 1 { blocks * 32 + tail } else { blocks.min(5) * dtype.block_len() };
+        let columns = if dtype.block_len() == 1 { blocks * 32 + tail } else { (blocks * dtype.block_len()).min(9 * 256) };
         // at any alignment: a mapped file promises none
         let mut bytes = vec![0; shift];
         bytes.extend(weights(dtype, rows, columns, seed));

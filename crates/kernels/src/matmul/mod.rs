@@ -3,9 +3,12 @@
 //! Sixteen rows of the matrix are taken together, a *panel*. Weights in blocks are unpacked step by step of the inner
 //! dimension into registers, one row a lane, and go over all columns before the next step; plain weights go over the columns
 //! in tiles. To bring sixteen rows into lanes costs as much as to multiply them, so matrices of blocks may be turned once
-//! for all ([`Matrix::turned`]); the results are the same. The same code serves one column (decode, bound by memory) and hundreds (prefill, bound by arithmetic), and a
-//! result never depends on how many columns or threads there were. [`portable`] defines the results; [`avx512`](super::avx512) has the same for
-//! AVX-512, bit for bit, except that bf16 weights meet inputs rounded to bf16 where the processor multiplies these.
+//! for all ([`Matrix::turned`]); the results are the same. Many columns of long rows are multiplied a part of their length at
+//! a time, which stays in the second cache while it goes over several panels.
+//!
+//! The same code serves one column (decode, bound by memory) and hundreds (prefill, bound by arithmetic), and a result never
+//! depends on how many columns or threads there were. [`portable`] defines the results; [`avx512`](super::avx512) has the
+//! same for AVX-512, bit for bit, except that bf16 weights meet inputs rounded to bf16 where the processor multiplies these.
 
 pub(crate) mod columns;
 pub(crate) mod portable;
