@@ -220,23 +220,28 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
         let end = (first + size).min(job.panels);
         let next = tasks[(task + 1) % tasks.len()];
         let next = jobs[next[0]].matrix.panel_bytes(next[1]);
-        let panel = |index: usize| {
-            let next = if index + 1 < end { job.matrix.panel_bytes(index + 1) } else { next };
-            Panel { next, ..job.matrix.panel(index) }
-        };
         let (isa, dtype, chunk) = (cpu.isa(), job.matrix.dtype, columns.chunk(count));
         if chunk >= width {
-            let (mut one, mut many);
-            let sums = if count == 1 {
-                one = Lined([[0.0; LANES]; 1]);
-                &mut one.0[..]
-            } else {
-                many = Lined([[0.0; LANES]; MOST]);
-                &mut many.0[..count]
+            let (mut one, mut few, mut many);
+            let sums = match count {
+                1 => {
+                    one = Lined([[0.0; LANES]; 1]);
+                    &mut one.0[..]
+                }
+                2..=LANES => {
+                    few = Lined([[0.0; LANES]; LANES]);
+                    &mut few.0[..count]
+                }
+                _ => {
+                    many = Lined([[0.0; LANES]; MOST]);
+                    &mut many.0[..count]
+                }
             };
             for index in first..end {
+                let mut panel = job.matrix.panel(index);
+                panel.next = if index + 1 < end { job.matrix.panel_bytes(index + 1) } else { next };
                 sums.fill([0.0; LANES]);
-                multiply(isa, dtype, &panel(index), columns, [start, 0], sums);
+                multiply(isa, dtype, &panel, columns, [start, 0], sums);
                 job.put(start, index, sums);
             }
         } else {
