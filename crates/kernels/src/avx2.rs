@@ -24,7 +24,7 @@ fn shorts_of(d: Dtype, panel: &Panel, x: &[Short], stride: usize, first: usize, 
     let (runs, size) = (d.block_len() / STEP, d.block_bytes());
     for group in (0..LANES).step_by(ROWS) {
         let rows: [_; ROWS] = std::array::from_fn(|lane| panel.row(d, group + lane));
-        for (block, x) in x.chunks_exact(stride * runs).enumerate() {
+        for (block, x) in x.chunks_exact(stride * runs).enumerate().take(panel.columns / d.block_len()) {
             for (i, x) in x.chunks_exact(stride).enumerate() {
                 let mut weights = Weights::ZERO;
                 for lane in 0..ROWS {

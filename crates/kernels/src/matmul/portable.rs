@@ -235,7 +235,7 @@ pub(crate) fn floats(dtype: Dtype, panel: &Panel, x: &[f32], stride: usize, out:
         for lane in 0..LANES {
             let row = panel.row(dtype, lane);
             widen(dtype, &row, from, w);
-            for (x, out) in x.chunks_exact(stride).zip(out.iter_mut()) {
+            for (x, out) in x.chunks(stride).zip(out.iter_mut()) {
                 let mut sums = [0.0; LANES];
                 let ((runs, rest), x) = (w.as_chunks::<LANES>(), &x[from..]);
                 for (w, x) in runs.iter().zip(x.as_chunks::<LANES>().0) {
