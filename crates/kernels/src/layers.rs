@@ -1,7 +1,7 @@
 //! What stands between the products of a layer: norm, rotation, gate.
 
 use crate::cpu::{Cpu, Isa};
-use crate::math::{exp, tanh};
+use crate::math::{exp, sin_cos_mod_pi, tanh};
 use crate::matmul::columns::LANES;
 use crate::shared::Disjoint;
 
@@ -287,6 +287,47 @@ for_each_isa! {
         for (x, dy) in x.iter_mut().zip(dy) {
             let [erf, bell] = erf_of(*x);
             *x = dy * (0.5 * (1.0 + erf) + *x * bell * DENSITY);
+        }
+    }
+}
+
+/// What keeps the division of [`snake`] finite, as in Descript's code.
+const SNAKE_EPS: f32 = 1e-9;
+
+/// `x ← x + sin²(αx) / α` (Ziyin et al. 2020, *Neural networks fail to learn periodic functions and how to fix it*), on this
+/// thread.
+pub fn snake(isa: Isa, x: &mut [f32], alpha: f32) {
+    snake_values(isa, x, alpha);
+}
+
+/// The gradients of [`snake`]: `x` becomes that of `x`, and `dy` the parts of that of `α`, which are to be added up.
+///
+/// # Panics
+/// If the lengths do not agree.
+pub fn snake_gradients(isa: Isa, x: &mut [f32], dy: &mut [f32], alpha: f32) {
+    assert_eq!(x.len(), dy.len(), "a gradient for each value");
+    snake_slopes(isa, x, dy, alpha);
+}
+
+for_each_isa! {
+    fn snake_values(x: &mut [f32], alpha: f32) {
+        let inverse = 1.0 / (alpha + SNAKE_EPS);
+        for x in x.iter_mut() {
+            let [sin, _] = sin_cos_mod_pi(alpha * *x);
+            *x = (sin * sin).mul_add(inverse, *x);
+        }
+    }
+}
+
+for_each_isa! {
+    fn snake_slopes(x: &mut [f32], dy: &mut [f32], alpha: f32) {
+        let inverse = 1.0 / (alpha + SNAKE_EPS);
+        for (x, dy) in x.iter_mut().zip(dy.iter_mut()) {
+            let [sin, cos] = sin_cos_mod_pi(alpha * *x);
+            let double = 2.0 * sin * cos;
+            let slope = *dy * (1.0 + double * alpha * inverse);
+            *dy *= inverse * (double * *x - sin * sin * inverse);
+            *x = slope;
         }
     }
 }

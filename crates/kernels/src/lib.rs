@@ -42,7 +42,7 @@ pub use dtype::{Dtype, UnknownDtype};
 pub use group_norm::GroupNorm;
 pub use layers::{
     Gate, add, gated, gelu, gelu_gradients, rms_norm, rms_norm_gradients, rms_norm_rows, rotate, rotate_positions,
-    silu_gated, silu_gated_gradients,
+    silu_gated, silu_gated_gradients, snake, snake_gradients,
 };
 pub use mapped::MappedFile;
 pub use matmul::rows::Rows;

@@ -1,9 +1,10 @@
-//! Norm, rotation, gate and GELU of a network's layers, with gradients: one pass of our own each on the CPU, Burn's operations elsewhere.
+//! Norm, rotation, gate, GELU and Snake of a network's layers, with gradients: one pass of our own each on the CPU, Burn's
+//! operations elsewhere.
 
 use burn::tensor::{FloatDType, Tensor, activation};
 use jielong_kernels::{
     Isa, gelu as gelu_values, gelu_gradients, rms_norm_gradients, rms_norm_rows, rotate_positions,
-    silu_gated as gate_rows, silu_gated_gradients,
+    silu_gated as gate_rows, silu_gated_gradients, snake as snake_values, snake_gradients,
 };
 use rayon::prelude::*;
 
@@ -152,6 +153,50 @@ impl Function<1> for Gelu {
     }
 }
 
+/// Snake, `x + sin²(αx) / α`, with an α for each channel: `[b, channels, t]` and `[1, channels, 1]` (Ziyin et al. 2020,
+/// *Neural networks fail to learn periodic functions and how to fix it*).
+#[must_use]
+pub fn snake(x: Tensor<3>, alpha: Tensor<3>) -> Tensor<3> {
+    let [_, channels, time] = x.dims();
+    apply(Snake { channels, time }, &[flat(&x), flat(&alpha)], x.dims()).unwrap_or_else(|| snake_with_burn(x, alpha))
+}
+
+/// The same out of Burn's operations.
+fn snake_with_burn(x: Tensor<3>, alpha: Tensor<3>) -> Tensor<3> {
+    let sin = (x.clone() * alpha.clone()).sin();
+    x + sin.clone() * sin * (alpha + 1e-9).recip()
+}
+
+#[derive(Clone, Debug)]
+struct Snake {
+    channels: usize,
+    time: usize,
+}
+
+impl Function<2> for Snake {
+    fn value(&self, [x, alpha]: [&[f32]; 2]) -> Vec<f32> {
+        let (mut y, isa) = (x.to_vec(), Isa::best());
+        let rows = y.par_chunks_mut(self.time.max(1)).enumerate();
+        rows.for_each(|(row, y)| snake_values(isa, y, alpha[row % self.channels]));
+        y
+    }
+
+    fn gradients(&self, [x, alpha]: [&[f32]; 2], dy: &[f32]) -> [Vec<f32>; 2] {
+        let (mut dx, mut parts, isa) = (x.to_vec(), dy.to_vec(), Isa::best());
+        let time = self.time.max(1);
+        let rows = dx.par_chunks_mut(time).zip(parts.par_chunks_mut(time)).enumerate();
+        let sums: Vec<f32> = rows
+            .map(|(row, (x, dy))| {
+                snake_gradients(isa, x, dy, alpha[row % self.channels]);
+                dy.iter().sum()
+            })
+            .collect();
+        let mut dalpha = vec![0.0; self.channels];
+        sums.iter().enumerate().for_each(|(row, sum)| dalpha[row % self.channels] += sum);
+        [dx, dalpha]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -179,6 +224,15 @@ mod tests {
         for (a, b) in ours.iter().zip(burns) {
             assert!((a - b).abs() < 2e-5 * b.abs().max(1.0), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn snakes_are_those_of_burns_operations() {
+        let device = Device::flex().autodiff();
+        let normal = |shape| Tensor::<3>::random(shape, Distribution::Normal(0.0, 2.0), &device);
+        let (x, slopes) = (normal([3, 5, 37]), normal([3, 5, 37]));
+        let alpha = Tensor::<3>::random([1, 5, 1], Distribution::Uniform(0.2, 3.0), &device);
+        close(&all(&x, &alpha, &slopes, snake), &all(&x, &alpha, &slopes, snake_with_burn));
     }
 
     #[test]

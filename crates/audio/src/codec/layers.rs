@@ -7,14 +7,13 @@ use burn::module::{Module, Param};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor};
 use jielong_nn::frames::{depthwise, layer_norm, neighbours};
-use jielong_nn::layers::gelu;
+use jielong_nn::layers::{gelu, snake};
 use jielong_nn::module::{constant, uniform};
 
 use super::config::{FrameConfig, LayerConfig};
 use super::frames::{envelope, forward, inverse, magnitudes, mel, overlap, synthesized, windows};
 
-/// ε of Snake and of the norms.
-const SNAKE_EPS: f64 = 1e-9;
+/// ε of the norms.
 const NORM_EPS: f64 = 1e-6;
 /// Below this, a mel band counts as silent.
 const FLOOR: f64 = 1e-5;
@@ -178,9 +177,7 @@ impl Snake {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let alpha = self.alpha.val();
-        let sin = (x.clone() * alpha.clone()).sin();
-        x + sin.clone() * sin * (alpha + SNAKE_EPS).recip()
+        snake(x, self.alpha.val())
     }
 }
 
