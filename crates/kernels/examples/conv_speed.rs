@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use jielong_kernels::{Conv2d, Factors, Isa};
+use jielong_kernels::{Along, Conv2d, Factors, Isa};
 
 fn main() {
     let isa = Isa::best();
@@ -26,7 +26,13 @@ fn main() {
         (1024, 256, 16, 1, 4),
     ] {
         let padding = (kernel / 2, kernel / 2);
-        let conv = Conv2d { inputs, outputs, height: side, width: side, kernel, stride: 1, padding };
+        let conv = Conv2d {
+            inputs,
+            outputs,
+            height: side,
+            width: side,
+            along: [Along { kernel, stride: 1, padding, dilation: 1 }; 2],
+        };
         let [before, after] = conv.sizes();
         let values = |count: usize| (0..count).map(|i| (i % 17) as f32 / 17.0).collect::<Vec<f32>>();
         let (x, weight, bias) = (values(pictures * before), values(conv.weights()), values(outputs));

@@ -35,7 +35,7 @@ pub use attention::{
     Attended, AttendedGradients, Attention, AttentionWithin, CacheType, KvStore, UnknownCacheType, attend,
 };
 pub use bandwidth::read_time;
-pub use conv::{Conv2d, Factors, Filter};
+pub use conv::{Along, Conv2d, Factors, Filter};
 pub use cpu::{Cpu, Isa, default_threads};
 pub use cross_entropy::{log_sum_exp, probabilities};
 pub use dtype::{Dtype, UnknownDtype};

@@ -33,7 +33,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
 /// period, like the square of the sine. The Taylor polynomials of degree 11 and 12.
 #[inline(always)]
 pub(crate) fn sin_cos_mod_pi(x: f32) -> [f32; 2] {
-    const PI: [f32; 2] = [3.140_625, 9.676_535_9e-4]; // exact in few bits, and the rest
+    const PI: [f32; 2] = [3.140_625, 9.676_536e-4]; // exact in few bits, and the rest
     let n = x.mul_add(std::f32::consts::FRAC_1_PI, 12_582_912.0) - 12_582_912.0;
     let r = n.mul_add(-PI[1], n.mul_add(-PI[0], x));
     let z = r * r;

@@ -1,4 +1,4 @@
-//! Convolutions over pictures, with gradients: kernels of our own on the CPU, Burn's elsewhere.
+//! Convolutions over pictures and along time, with gradients: kernels of our own on the CPU, Burn's elsewhere.
 //!
 //! Burn computes the gradient of a weight as a convolution whose kernel is the whole picture, once for each input channel;
 //! ours is a product of pictures and gradients for all channels.
@@ -12,7 +12,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
 pub use jielong_kernels::Factors;
-use jielong_kernels::{Conv2d, Filter, Isa};
+use jielong_kernels::{Along, Conv2d, Filter, Isa};
 use rayon::prelude::*;
 
 use crate::cpu::{Where, differentiable, plain, tracked, values};
@@ -42,36 +42,57 @@ fn training_factors() -> Factors {
     if BF16.load(Ordering::Relaxed) { Factors::Bf16 } else { Factors::F32 }
 }
 
-/// `weight ∗ x + bias`: `[b, inputs, h, w]` and `[outputs, inputs, kernel, kernel]` → `[b, outputs, h', w']`
+/// `weight ∗ x + bias`: `[b, inputs, h, w]` and `[outputs, inputs, rows, columns]` → `[b, outputs, h', w']`
 #[must_use]
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, sliding: Sliding) -> Tensor<4> {
-    let [outputs, inputs, kernel, across] = weight.dims();
-    let [_, _, height, width] = x.dims();
+    let [outputs, _, rows, columns] = weight.dims();
     let Sliding { stride, padding } = sliding;
-    let shape = Conv2d { inputs, outputs, height, width, kernel, stride, padding };
-    match Where::of(&[x.device(), weight.device(), bias.device()], &[x.dtype(), weight.dtype(), bias.dtype()]) {
-        Where::Cpu if kernel == across => {
-            let [x, weight, bias] = [plain(x), plain(weight), plain(bias)];
-            Tensor::from_primitive::<Flex>(forward(shape, Factors::F32, &x, &weight, &bias))
+    let along = |kernel| Along { kernel, stride, padding, dilation: 1 };
+    by_kernels(&x, &weight, &bias, [along(rows), along(columns)]).unwrap_or_else(|| {
+        let options = ConvOptions::new_with_padding([stride; 2], [padding; 2], [1; 2], 1);
+        let (gradients, dtype) = (x.is_autodiff() || weight.is_autodiff(), x.dtype());
+        if gradients && training_factors() == Factors::Bf16 {
+            let [x, weight] = [x, weight].map(|tensor| tensor.cast(FloatDType::BF16));
+            let y = burn::tensor::module::conv2d(x, weight, None, options);
+            y.cast(dtype) + bias.reshape([1, outputs, 1, 1])
+        } else {
+            burn::tensor::module::conv2d(x, weight, Some(bias), options)
         }
-        Where::Training if kernel == across => {
-            differentiable(Conv, [tracked(x), tracked(weight), tracked(bias)], |[x, weight, bias]| {
+    })
+}
+
+/// `weight ∗ x + bias` along time, as many zeros after it as before: `[b, inputs, t]` and `[outputs, inputs, kernel]` →
+/// `[b, outputs, t']`
+#[must_use]
+pub fn conv1d(x: Tensor<3>, weight: Tensor<3>, bias: Tensor<1>, [stride, padding, dilation]: [usize; 3]) -> Tensor<3> {
+    let [_, _, kernel] = weight.dims();
+    let along = Along { kernel, stride, padding: (padding, padding), dilation };
+    // Time goes down a picture of one column.
+    let y = by_kernels(&x.clone().unsqueeze_dim(3), &weight.clone().unsqueeze_dim(3), &bias, [along, Along::ONE]);
+    y.map(|y| y.squeeze_dim(3)).unwrap_or_else(|| {
+        let options = ConvOptions::new([stride], [padding], [dilation], 1);
+        burn::tensor::module::conv1d(x, weight, Some(bias), options)
+    })
+}
+
+/// A convolution by our kernels, with the way back where gradients are wanted; `None` if not all tensors are of f32 on the CPU.
+fn by_kernels(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, along: [Along; 2]) -> Option<Tensor<4>> {
+    let ([outputs, inputs, ..], [_, _, height, width]) = (weight.dims(), x.dims());
+    let shape = Conv2d { inputs, outputs, height, width, along };
+    match Where::of(&[x.device(), weight.device(), bias.device()], &[x.dtype(), weight.dtype(), bias.dtype()]) {
+        Where::Cpu => {
+            let [x, weight, bias] = [plain(x.clone()), plain(weight.clone()), plain(bias.clone())];
+            Some(Tensor::from_primitive::<Flex>(forward(shape, Factors::F32, &x, &weight, &bias)))
+        }
+        Where::Training => {
+            let inputs = [tracked(x.clone()), tracked(weight.clone()), tracked(bias.clone())];
+            Some(differentiable(Conv, inputs, |[x, weight, bias]| {
                 let factors = training_factors();
                 let y = forward(shape, factors, &x, &weight, &bias);
                 ((shape, factors, x, weight), y)
-            })
+            }))
         }
-        _ => {
-            let options = ConvOptions::new_with_padding([stride; 2], [padding; 2], [1; 2], 1);
-            let (gradients, dtype) = (x.is_autodiff() || weight.is_autodiff(), x.dtype());
-            if gradients && training_factors() == Factors::Bf16 {
-                let [x, weight] = [x, weight].map(|tensor| tensor.cast(FloatDType::BF16));
-                let y = burn::tensor::module::conv2d(x, weight, None, options);
-                y.cast(dtype) + bias.reshape([1, outputs, 1, 1])
-            } else {
-                burn::tensor::module::conv2d(x, weight, Some(bias), options)
-            }
-        }
+        Where::Elsewhere => None,
     }
 }
 
@@ -161,6 +182,6 @@ fn weight_gradient(shape: Conv2d, factors: Factors, x: &FlexTensor, dy: &FlexTen
         sum
     });
     let (dweight, dbias) = sum.unwrap_or_else(|| (vec![0.0; shape.weights()], vec![0.0; shape.outputs]));
-    let Conv2d { inputs, outputs, kernel, .. } = shape;
-    (tensor(dweight, [outputs, inputs, kernel, kernel]), tensor(dbias, [outputs]))
+    let Conv2d { inputs, outputs, along: [rows, columns], .. } = shape;
+    (tensor(dweight, [outputs, inputs, rows.kernel, columns.kernel]), tensor(dbias, [outputs]))
 }

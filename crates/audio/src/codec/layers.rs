@@ -4,8 +4,9 @@
 //! ConvNeXt, Siuzdak 2023 for the head of spectra. Fields are named so that the weights have Descript's names.
 
 use burn::module::{Module, Param};
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::ops::ConvTransposeOptions;
 use burn::tensor::{Device, Tensor};
+use jielong_nn::conv::conv1d;
 use jielong_nn::frames::{depthwise, layer_norm, neighbours};
 use jielong_nn::layers::{gelu, snake};
 use jielong_nn::module::{constant, uniform};
@@ -138,8 +139,7 @@ impl Conv {
     }
 
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let options = ConvOptions::new([self.stride], [self.padding], [self.dilation], 1);
-        burn::tensor::module::conv1d(x, self.weight.val(), Some(self.bias.val()), options)
+        conv1d(x, self.weight.val(), self.bias.val(), [self.stride, self.padding, self.dilation])
     }
 }
 

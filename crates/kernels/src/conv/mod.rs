@@ -41,12 +41,31 @@ pub struct Conv2d {
     pub height: usize,
     /// Columns before.
     pub width: usize,
-    /// Rows and columns of the kernel.
+    /// How the kernel goes along rows, one below the other, and along columns.
+    pub along: [Along; 2],
+}
+
+/// How a kernel goes along one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Along {
+    /// Values of the kernel.
     pub kernel: usize,
     /// Places from one result to the next.
     pub stride: usize,
-    /// Zeros before and after rows and columns.
+    /// Zeros before and after.
     pub padding: (usize, usize),
+    /// Places from one value of the kernel to the next.
+    pub dilation: usize,
+}
+
+impl Along {
+    /// A kernel of one value, which leaves a direction as it is.
+    pub const ONE: Self = Self { kernel: 1, stride: 1, padding: (0, 0), dilation: 1 };
+
+    /// How many results there are along `size` places.
+    fn results(&self, size: usize) -> usize {
+        (size + self.padding.0 + self.padding.1 - (self.kernel - 1) * self.dilation - 1) / self.stride + 1
+    }
 }
 
 impl Conv2d {
@@ -55,12 +74,17 @@ impl Conv2d {
     /// # Panics
     /// If the kernel is larger than the picture with its zeros.
     pub fn out(&self) -> [usize; 2] {
-        [self.height, self.width].map(|side| (side + self.padding.0 + self.padding.1 - self.kernel) / self.stride + 1)
+        [self.along[0].results(self.height), self.along[1].results(self.width)]
     }
 
-    /// Values of a weight, `[outputs][inputs][kernel][kernel]`.
+    /// Values of a kernel for one channel.
+    fn taps(&self) -> usize {
+        self.along[0].kernel * self.along[1].kernel
+    }
+
+    /// Values of a weight, `[outputs][inputs][kernel rows][kernel columns]`.
     pub fn weights(&self) -> usize {
-        self.outputs * self.inputs * self.kernel * self.kernel
+        self.outputs * self.inputs * self.taps()
     }
 
     /// Values of a picture before and after.
@@ -70,8 +94,8 @@ impl Conv2d {
     }
 
     fn slide(&self) -> Slide {
-        let axis = |size| Axis::forward(size, self.kernel, self.stride, self.padding);
-        Slide::new(self.inputs, axis(self.height), axis(self.width), self.kernel)
+        let [rows, columns] = &self.along;
+        Slide::new(self.inputs, Axis::forward(self.height, rows), Axis::forward(self.width, columns), columns.kernel)
     }
 
     /// What computes `y = weight ∗ x + bias`.
@@ -81,8 +105,8 @@ impl Conv2d {
     pub fn forward(&self, isa: Isa, factors: Factors, weight: &[f32]) -> Filter {
         assert_eq!(weight.len(), self.weights(), "{self:?}: weight");
         let [rows, columns] = self.out();
-        let square = self.kernel * self.kernel;
-        let value = |output, input, index| weight[(output * self.inputs + input) * square + index];
+        let taps = self.taps();
+        let value = |output, input, index| weight[(output * self.inputs + input) * taps + index];
         let pass = Pass::new(isa, factors, self.slide(), self.outputs, value);
         Filter { isa, outputs: self.outputs, before: self.sizes()[0], size: [rows, columns], passes: vec![pass] }
     }
@@ -93,16 +117,13 @@ impl Conv2d {
     /// If the length of the weight is another.
     pub fn backward(&self, isa: Isa, factors: Factors, weight: &[f32]) -> Filter {
         assert_eq!(weight.len(), self.weights(), "{self:?}: weight");
-        let [rows, columns] = self.out();
-        let Self { kernel, stride, padding, .. } = *self;
-        let square = kernel * kernel;
-        let value = |output, input, index| weight[(input * self.inputs + output) * square + index];
-        let places = (0..stride).flat_map(|down| (0..stride).map(move |right| (down, right)));
+        let (taps, [rows, columns]) = (self.taps(), &self.along);
+        let value = |output, input, index| weight[(input * self.inputs + output) * taps + index];
+        let places = (0..rows.stride).flat_map(|down| (0..columns.stride).map(move |right| (down, right)));
         let passes = places.map(|(down, right)| {
-            let axis = |size, results, place| Axis::backward(size, kernel, stride, padding.0, results, place);
-            let slide =
-                Slide::new(self.outputs, axis(self.height, rows, down), axis(self.width, columns, right), kernel);
-            Pass::new(isa, factors, slide, self.inputs, value)
+            let axes = [Axis::backward(self.height, rows, down), Axis::backward(self.width, columns, right)];
+            let [down, right] = axes;
+            Pass::new(isa, factors, Slide::new(self.outputs, down, right, columns.kernel), self.inputs, value)
         });
         let passes = passes.collect();
         Filter { isa, outputs: self.inputs, before: self.sizes()[1], size: [self.height, self.width], passes }
@@ -138,7 +159,7 @@ impl Conv2d {
     fn correlate<C: Correlated>(&self, isa: Isa, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
         let slide = self.slide();
         let (mut seen, mut results) = (Planes::<C>::default(), Planes::<C>::default());
-        let square = self.kernel * self.kernel;
+        let taps = self.taps();
         let mut sums = Vec::new();
         for band in slide.bands(x.len() / slide.size()) {
             slide.pack(x, &band, &mut seen);
@@ -152,7 +173,7 @@ impl Conv2d {
                 for (input, sums) in sums.chunks_exact(seen.taps.len()).enumerate() {
                     for (sums, index) in sums.iter().zip(slide.indices()) {
                         for (output, sum) in outputs.clone().zip(sums) {
-                            dweight[(output * self.inputs + input) * square + index] += sum;
+                            dweight[(output * self.inputs + input) * taps + index] += sum;
                         }
                     }
                 }
@@ -289,6 +310,10 @@ impl Filter {
     /// Puts a picture's sums, in lines of `pitch`, to their places in one channel of the results.
     fn write(&self, slide: &Slide, band: &Band, sums: &[f32], pitch: usize, bias: f32, y: &mut [f32]) {
         let (rows, columns) = (&slide.rows, &slide.columns);
+        if pitch == 1 && self.size[1] == 1 {
+            let y = y[rows.first + rows.step * band.row..].iter_mut().step_by(rows.step);
+            return y.zip(&sums[..band.rows]).for_each(|(y, sum)| *y = sum + bias);
+        }
         for row in 0..band.rows {
             let sums = &sums[row * pitch..][..columns.count];
             let y = &mut y[(rows.first + rows.step * (band.row + row)) * self.size[1] + columns.first..];
@@ -320,15 +345,18 @@ mod tests {
         for p in 0..pictures {
             for (o, i) in (0..conv.outputs).flat_map(|o| (0..conv.inputs).map(move |i| (o, i))) {
                 for (r, c) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
-                    for (a, b) in (0..conv.kernel).flat_map(|a| (0..conv.kernel).map(move |b| (a, b))) {
-                        let (y, x) = (r * conv.stride + a, c * conv.stride + b);
-                        let (Some(y), Some(x)) = (y.checked_sub(conv.padding.0), x.checked_sub(conv.padding.0)) else {
+                    let [down, right] = conv.along;
+                    for (a, b) in (0..down.kernel).flat_map(|a| (0..right.kernel).map(move |b| (a, b))) {
+                        let place = |along: Along, result: usize, tap: usize| {
+                            (result * along.stride + tap * along.dilation).checked_sub(along.padding.0)
+                        };
+                        let (Some(y), Some(x)) = (place(down, r, a), place(right, c, b)) else {
                             continue;
                         };
                         if y < conv.height && x < conv.width {
                             act(
                                 ((p * conv.outputs + o) * rows + r) * columns + c,
-                                ((o * conv.inputs + i) * conv.kernel + a) * conv.kernel + b,
+                                ((o * conv.inputs + i) * down.kernel + a) * right.kernel + b,
                                 ((p * conv.inputs + i) * conv.height + y) * conv.width + x,
                             );
                         }
@@ -349,17 +377,25 @@ mod tests {
 
     #[test]
     fn results_and_gradients_are_those_of_the_definition() {
-        let base = Conv2d { inputs: 3, outputs: 5, height: 7, width: 9, kernel: 3, stride: 1, padding: (1, 1) };
+        let along = |kernel, stride, padding| Along { kernel, stride, padding, dilation: 1 };
+        let square = |kernel, stride, padding| [along(kernel, stride, padding); 2];
+        let base = Conv2d { inputs: 3, outputs: 5, height: 7, width: 9, along: square(3, 1, (1, 1)) };
+        let long = Conv2d { width: 1, height: 50, along: [along(7, 1, (3, 3)), Along::ONE], ..base };
         for conv in [
             base,
-            Conv2d { kernel: 1, padding: (0, 0), ..base },
-            Conv2d { stride: 2, padding: (0, 1), height: 8, width: 10, ..base },
-            Conv2d { stride: 2, padding: (1, 1), kernel: 4, ..base },
-            Conv2d { kernel: 5, padding: (2, 2), height: 2, width: 1, ..base },
+            Conv2d { along: square(1, 1, (0, 0)), ..base },
+            Conv2d { along: square(3, 2, (0, 1)), height: 8, width: 10, ..base },
+            Conv2d { along: square(4, 2, (1, 1)), ..base },
+            Conv2d { along: square(5, 1, (2, 2)), height: 2, width: 1, ..base },
             Conv2d { inputs: 64, outputs: 8, height: 40, width: 40, ..base }, // several bands
             Conv2d { inputs: 9, outputs: 19, height: 3, width: 4, ..base },
-            Conv2d { kernel: 1, stride: 2, padding: (0, 0), ..base },
-            Conv2d { kernel: 3, stride: 3, padding: (2, 1), ..base },
+            Conv2d { along: square(1, 2, (0, 0)), ..base },
+            Conv2d { along: square(3, 3, (2, 1)), ..base },
+            long,
+            Conv2d { along: [Along { dilation: 3, ..along(7, 1, (9, 9)) }, Along::ONE], ..long },
+            Conv2d { along: [along(10, 5, (3, 3)), Along::ONE], ..long },
+            Conv2d { along: [Along { dilation: 3, ..along(3, 2, (2, 1)) }, along(2, 3, (1, 0))], ..base },
+            Conv2d { inputs: 70, height: 6000, ..long },
         ] {
             let (pictures, [before, after]) = (3, conv.sizes());
             let (x, dy) = (values(pictures * before, 1), values(pictures * after, 2));

@@ -7,6 +7,8 @@
 
 use half::bf16;
 
+use super::Along;
+
 /// Values of a band's planes: about half of a core's cache.
 const BAND: usize = 1 << 17;
 /// Results of a band for one channel.
@@ -44,28 +46,27 @@ pub(super) struct AxisTap {
 
 impl Axis {
     /// Of a convolution.
-    pub(super) fn forward(size: usize, kernel: usize, stride: usize, padding: (usize, usize)) -> Self {
-        let tap = |index| AxisTap { plane: index % stride, offset: index / stride, index };
-        let count = (size + padding.0 + padding.1 - kernel) / stride + 1;
+    pub(super) fn forward(size: usize, along: &Along) -> Self {
+        let Along { kernel, stride, padding, dilation } = *along;
+        let tap = |index| {
+            let place = index * dilation;
+            AxisTap { plane: place % stride, offset: place / stride, index }
+        };
         let taps = (0..kernel).map(tap).collect();
-        Self { size, stride, before: padding.0, count, first: 0, step: 1, taps }
+        Self { size, stride, before: padding.0, count: along.results(size), first: 0, step: 1, taps }
     }
 
     /// Of the gradient of a convolution's input at the places with one remainder by the stride: place `stride · r +
-    /// remainder` of the padded picture is seen by the taps with that remainder, for result `r − index / stride`.
-    pub(super) fn backward(
-        size: usize,
-        kernel: usize,
-        stride: usize,
-        before: usize,
-        results: usize,
-        remainder: usize,
-    ) -> Self {
+    /// remainder` of the padded picture is seen by the taps whose place has that remainder, for result `r − place / stride`.
+    pub(super) fn backward(size: usize, along: &Along, remainder: usize) -> Self {
+        let Along { kernel, stride, padding: (before, _), dilation } = *along;
         let from = before.saturating_sub(remainder).div_ceil(stride);
         let end = (size + before).saturating_sub(remainder).div_ceil(stride);
-        let indices = || (remainder..kernel).step_by(stride);
-        let lead = indices().next_back().map_or(0, |index| index / stride).saturating_sub(from);
-        let taps = indices().map(|index| AxisTap { plane: 0, offset: from + lead - index / stride, index }).collect();
+        let seen = || (0..kernel).filter(|index| index * dilation % stride == remainder);
+        let lead = seen().next_back().map_or(0, |index| index * dilation / stride).saturating_sub(from);
+        let offset = |index| from + lead - index * dilation / stride;
+        let taps = seen().map(|index| AxisTap { plane: 0, offset: offset(index), index }).collect();
+        let results = along.results(size);
         Self {
             size: results,
             stride: 1,
@@ -99,7 +100,7 @@ impl Axis {
     }
 }
 
-/// A value of the kernel: its plane, how far into it, and its index in `[kernel][kernel]`.
+/// A value of the kernel: its plane, how far into it, and its index in the kernel, row by row.
 #[derive(Clone, Copy, Debug)]
 struct Tap {
     plane: usize,
@@ -153,7 +154,7 @@ impl Slide {
         Self { channels, rows, columns, taps }
     }
 
-    /// Indices of the taps in `[kernel][kernel]`.
+    /// Indices of the taps in the kernel, row by row.
     pub(super) fn indices(&self) -> impl Iterator<Item = usize> + Clone {
         self.taps.iter().map(|tap| tap.index)
     }
@@ -210,6 +211,12 @@ impl Slide {
                 }
                 for index in 0..band.pictures {
                     let x = &x[((band.picture + index) * self.channels + channel) * height * width..][..height * width];
+                    if line == 1 && width == 1 && !rows.is_empty() {
+                        // A column: its rows are one line.
+                        let cells = &mut cells[index * picture..][rows.clone()];
+                        C::put(&x[first..], self.rows.stride, channel % C::CHANNELS, cells);
+                        continue;
+                    }
                     for (step, row) in rows.clone().enumerate() {
                         let x = &x[(first + step * self.rows.stride) * width + left..];
                         let cells = &mut cells[(index * picture + row) * line..][columns.clone()];
