@@ -1,11 +1,11 @@
-//! Convolution and group norm on the CPU, held to Burn's own, results and gradients.
+//! Convolutions and group norm on the CPU, held to Burn's own, results and gradients.
 
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::activation::silu;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData};
-use jielong_nn::conv::{Sliding, conv2d};
+use jielong_nn::conv::{Sliding, conv1d, conv2d};
 use jielong_nn::group_norm::{Then, group_norm};
 use jielong_nn::train::Random;
 
@@ -77,6 +77,28 @@ fn convolutions_are_those_of_burn() {
         let mut gradients = theirs(x).sum().backward();
         let expected = weight.grad_remove(&mut gradients).unwrap();
         assert!((found - expected).abs().max().into_scalar::<f32>() < 1e-3);
+    }
+}
+
+#[test]
+fn convolutions_along_time_are_those_of_burn() {
+    let device = Device::flex().autodiff();
+    let mut random = Random::at(&[3]);
+    for (inputs, outputs, time, kernel, [stride, padding, dilation]) in
+        [(4, 6, 50, 7, [1, 3, 1]), (5, 3, 40, 7, [1, 9, 3]), (3, 8, 41, 10, [5, 3, 1]), (7, 2, 9, 1, [1, 0, 1])]
+    {
+        let x = numbers(&mut random, [2, inputs, time, 1], &device).require_grad();
+        let weight = numbers(&mut random, [outputs, inputs, kernel, 1], &device).require_grad();
+        let bias = numbers(&mut random, [outputs], &device).require_grad();
+        let run = |of: &dyn Fn(Tensor<3>, Tensor<3>) -> Tensor<3>| {
+            let y = of(x.clone().squeeze_dim(3), weight.clone().squeeze_dim(3));
+            all(y.unsqueeze_dim(3), (&x, &[bias.clone()], Some(&weight)))
+        };
+        let options = || ConvOptions::new([stride], [padding], [dilation], 1);
+        close(
+            &run(&|x, weight| conv1d(x, weight, bias.clone(), [stride, padding, dilation])),
+            &run(&|x, weight| burn::tensor::module::conv1d(x, weight, Some(bias.clone()), options())),
+        );
     }
 }
 
