@@ -92,7 +92,7 @@ fn convolutions_along_time_are_those_of_burn() {
         let bias = numbers(&mut random, [outputs], &device).require_grad();
         let run = |of: &dyn Fn(Tensor<3>, Tensor<3>) -> Tensor<3>| {
             let y = of(x.clone().squeeze_dim(3), weight.clone().squeeze_dim(3));
-            all(y.unsqueeze_dim(3), (&x, &[bias.clone()], Some(&weight)))
+            all(y.unsqueeze_dim(3), (&x, std::slice::from_ref(&bias), Some(&weight)))
         };
         let options = || ConvOptions::new([stride], [padding], [dilation], 1);
         close(
