@@ -121,8 +121,8 @@ impl Conv2d {
         let value = |output, input, index| weight[(input * self.inputs + output) * taps + index];
         let places = (0..rows.stride).flat_map(|down| (0..columns.stride).map(move |right| (down, right)));
         let passes = places.map(|(down, right)| {
-            let axes = [Axis::backward(self.height, rows, down), Axis::backward(self.width, columns, right)];
-            let [down, right] = axes;
+            let down = Axis::backward(self.height, rows, down);
+            let right = Axis::backward(self.width, columns, right);
             Pass::new(isa, factors, Slide::new(self.outputs, down, right, columns.kernel), self.inputs, value)
         });
         let passes = passes.collect();

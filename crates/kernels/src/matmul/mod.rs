@@ -202,7 +202,7 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
             tasks.extend((0..n).step_by(forms[job.form].0.together()).map(|start| [j, panel, start]));
         }
     }
-    if n <= COLUMNS {
+    if (1..=COLUMNS).contains(&n) {
         let first = |run: Range<usize>| match tasks.get(run.start) {
             Some(&[job, panel, _]) => {
                 let matrix = jobs[job].matrix;
