@@ -11,7 +11,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use jielong_image::train::Comparison;
 use jielong_image::vq::{VqConfig, VqModel};
 use jielong_kernels::keep_memory;
-use jielong_nn::conv::{Factors, set_training_factors};
+use jielong_nn::factors::{Factors, set_training_factors};
 use jielong_nn::module::parameters;
 use jielong_nn::train::{AdamW, AdamWConfig, Average, Gradients, scalar};
 

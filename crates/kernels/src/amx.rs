@@ -50,11 +50,11 @@ pub(crate) fn is_there() -> bool {
 }
 
 /// The sizes of the tiles of a thread, given back when it is dropped.
-struct Tiles;
+pub(crate) struct Tiles;
 
 /// `palette, first line, …, bytes of a line of each tile, lines of each tile`
 #[repr(C, align(64))]
-struct Sizes([u8; 64]);
+pub(crate) struct Sizes([u8; 64]);
 
 impl Sizes {
     /// Bytes of a line and lines.
@@ -73,7 +73,7 @@ impl Sizes {
 
 /// Six tiles of sums, one of weights, one of inputs; the same for one column; one of weights in bytes, two of inputs, four of sums;
 /// the same for half a run.
-static MANY: Sizes = Sizes::new([(64, 16); 8]);
+pub(crate) static MANY: Sizes = Sizes::new([(64, 16); 8]);
 static ONE: Sizes = Sizes::new([(4, 16), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (64, 16), (4, 16)]);
 static BYTES: Sizes =
     Sizes::new([(64, 8), (STEP as u8, 16), (STEP as u8, 16), (64, 16), (64, 16), (64, 16), (64, 16), (0, 0)]);
@@ -82,7 +82,7 @@ static HALVES: Sizes = Sizes::new([(64, 4), (16, 16), (16, 16), (64, 16), (64, 1
 impl Tiles {
     /// # Safety
     /// [`is_there`].
-    unsafe fn new(sizes: &'static Sizes) -> Self {
+    pub(crate) unsafe fn new(sizes: &'static Sizes) -> Self {
         asm!("ldtilecfg [{}]", in(reg) sizes, options(nostack, preserves_flags));
         Self
     }

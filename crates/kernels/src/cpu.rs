@@ -1,7 +1,7 @@
 //! The processor as the kernels use it: its threads, and the best instructions it has.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::pool::Pool;
 use crate::shared::Disjoint;
@@ -30,7 +30,8 @@ impl Isa {
 
     /// The fastest that this processor has.
     pub fn best() -> Self {
-        Self::available().into_iter().filter(|isa| isa.pays()).max().unwrap_or(Self::Baseline)
+        static BEST: OnceLock<Isa> = OnceLock::new(); // to ask a processor is slow where it is virtual
+        *BEST.get_or_init(|| Self::available().into_iter().filter(|isa| isa.pays()).max().unwrap_or(Self::Baseline))
     }
 
     /// Whether these instructions are faster than those before. Intel's products of bf16 are not: one takes as long as four of f32,

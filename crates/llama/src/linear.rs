@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 use jielong_kernels::{Cpu, Matrix, matmul};
 use jielong_nn::cpu::{self, Values};
+use jielong_nn::linear::linear;
 use jielong_nn::load;
 
 /// A matrix of weights, `[out, in]` as Hugging Face stores it.
@@ -135,9 +136,9 @@ fn products<const N: usize>(weights: [&Weight; N], x: Tensor<3>, on: Option<&Cpu
     let Some(cpu) = on else {
         return weights.map(|weight| {
             let Weight::Dense(weight) = weight else { unreachable!("packed weights are for kernels") };
-            let weight = weight.val();
-            let [out, _] = weight.dims();
-            x.clone().reshape([b * t, width]).matmul(weight.transpose()).reshape([b, t, out])
+            let y = linear(x.clone().reshape([b * t, width]), weight.val());
+            let [_, out] = y.dims();
+            y.reshape([b, t, out])
         });
     };
     let matrices = weights.map(|weight| {

@@ -3,19 +3,17 @@
 //! Burn computes the gradient of a weight as a convolution whose kernel is the whole picture, once for each input channel;
 //! ours is a product of pictures and gradients for all channels.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
-pub use jielong_kernels::Factors;
-use jielong_kernels::{Along, Conv2d, Filter, Isa};
+use jielong_kernels::{Along, Conv2d, Factors, Filter, Isa};
 use rayon::prelude::*;
 
 use crate::cpu::{Where, differentiable, plain, tracked, values};
+use crate::factors::training_factors;
 
 /// Parts of a batch whose gradients of a weight are summed apart, then in order: results do not depend on threads.
 const PARTS: usize = 8;
@@ -27,19 +25,6 @@ pub struct Sliding {
     pub stride: usize,
     /// Zeros before and after rows and columns.
     pub padding: (usize, usize),
-}
-
-/// Whether convolutions in training multiply bf16 instead of f32, in the whole process.
-static BF16: AtomicBool = AtomicBool::new(false);
-
-/// In which type convolutions whose gradients are wanted multiply, in the whole process, as
-/// `torch.set_float32_matmul_precision` sets it there. Sums stay f32, and so does everything outside training.
-pub fn set_training_factors(factors: Factors) {
-    BF16.store(factors == Factors::Bf16, Ordering::Relaxed);
-}
-
-fn training_factors() -> Factors {
-    if BF16.load(Ordering::Relaxed) { Factors::Bf16 } else { Factors::F32 }
 }
 
 /// `weight ∗ x + bias`: `[b, inputs, h, w]` and `[outputs, inputs, rows, columns]` → `[b, outputs, h', w']`

@@ -178,14 +178,31 @@ pub fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> 
 /// # Panics
 /// As [`Values::of`].
 pub fn update<const D: usize>(tensor: Tensor<D>, change: impl FnOnce(&mut [f32])) -> Tensor<D> {
-    let len: usize = tensor.dims().iter().product();
-    let mut tensor = Values::of(tensor).0;
-    let whole = tensor.layout().start_offset() == 0 && tensor.bytes().len() == len * size_of::<f32>();
-    if !whole {
-        tensor = FlexTensor::from_data(tensor.into_data());
-    }
-    change(tensor.storage_mut());
-    Tensor::from_primitive::<Flex>(tensor)
+    let [tensor] = update_all([tensor], |[values]| change(values));
+    tensor
+}
+
+/// As [`update`], of several tensors at once.
+///
+/// # Panics
+/// As [`Values::of`].
+pub fn update_all<const N: usize, const D: usize>(
+    tensors: [Tensor<D>; N],
+    change: impl FnOnce([&mut [f32]; N]),
+) -> [Tensor<D>; N] {
+    let mut tensors = tensors.map(|tensor| {
+        let len: usize = tensor.dims().iter().product();
+        let tensor = Values::of(tensor).0;
+        let whole = tensor.layout().start_offset() == 0 && tensor.bytes().len() == len * size_of::<f32>();
+        if whole { tensor } else { FlexTensor::from_data(tensor.into_data()) }
+    });
+    change(tensors.each_mut().map(FlexTensor::storage_mut));
+    tensors.map(Tensor::from_primitive::<Flex>)
+}
+
+/// Whether the tensor is what [`Values`] are of.
+pub(crate) fn is_here<const D: usize>(tensor: &Tensor<D>) -> bool {
+    Where::of(&[tensor.device()], &[tensor.dtype()]) == Where::Cpu
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jielong_nn::conv::Factors;
+use jielong_nn::factors::FactorsConfig;
 use jielong_nn::train::{AdamWConfig, Plan};
 use serde::{Deserialize, Serialize};
 
@@ -49,26 +49,6 @@ pub struct TrainingConfig {
     /// A second network that learns to tell pictures from reconstructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critic: Option<CriticConfig>,
-}
-
-/// In which type the CPU multiplies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FactorsConfig {
-    /// As values are.
-    #[default]
-    F32,
-    /// Rounded; sums are f32.
-    Bf16,
-}
-
-impl From<FactorsConfig> for Factors {
-    fn from(config: FactorsConfig) -> Self {
-        match config {
-            FactorsConfig::F32 => Self::F32,
-            FactorsConfig::Bf16 => Self::Bf16,
-        }
-    }
 }
 
 /// What is trained.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use jielong_llama::train::ModelConfig;
+use jielong_nn::factors::FactorsConfig;
 use jielong_nn::train::{AdamWConfig, Plan};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub struct TrainingConfig {
     /// `auto`, `cpu`, `cuda` or `cuda:N`; several, with commas between, share out the batches.
     #[serde(default = "auto")]
     pub device: String,
+    /// In which type products with weights are computed: `f32`, or `bf16`, faster where the processor or the card has it.
+    #[serde(default)]
+    pub factors: FactorsConfig,
     /// Pixels of the side of pictures, which are square.
     #[serde(default = "side")]
     pub side: usize,

@@ -8,9 +8,12 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use jielong_kernels::{AdamWStep, Isa};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::gradients::{Gradients, row, scalar};
+use super::gradients::{Gradients, PART, row, scalar};
+use crate::cpu::{self, Values};
 use crate::module::{ModuleError, Names, Stored, write};
 use crate::weights::{Weights, WeightsError};
 
@@ -138,24 +141,39 @@ impl ModuleMapper for Step<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.names.path();
         let Some(gradient) = self.gradients.remove(&name) else { return param };
-        let gradient = if self.scale == 1.0 { gradient } else { gradient * self.scale };
         let AdamWConfig { beta1, beta2, eps, decay, .. } = self.optimiser.config;
         let updates = self.optimiser.updates as f64;
         let (correct1, correct2) = (1.0 - beta1.powf(updates), 1.0 - beta2.powf(updates));
-        let square = gradient.clone() * gradient.clone();
-        let moments = match self.optimiser.moments.remove(&name) {
-            Some(Moments { mean, square: before }) => Moments {
-                mean: mean * beta1 + gradient * (1.0 - beta1),
-                square: before * beta2 + square * (1.0 - beta2),
-            },
-            None => Moments { mean: gradient * (1.0 - beta1), square: square * (1.0 - beta2) },
-        };
-        // rate · (mean / correct1) / (√(square / correct2) + eps), with the constants brought together
-        let root = moments.square.clone().sqrt() * (1.0 / correct2.sqrt()) + eps;
-        let change = moments.mean.clone() / root * (self.rate / correct1);
-        self.optimiser.moments.insert(name, moments);
+        let before = self.optimiser.moments.remove(&name);
+        let Moments { mean, square } = before.unwrap_or_else(|| {
+            let zeros = gradient.zeros_like();
+            Moments { mean: zeros.clone(), square: zeros }
+        });
+        // weight · keep − rate · (mean / correct1) / (√(square / correct2) + eps), with the constants brought together
+        let (rate, root) = (self.rate / correct1, 1.0 / correct2.sqrt());
         let keep = if D > 1 { 1.0 - self.rate * decay } else { 1.0 };
-        replace(param, |values| if keep == 1.0 { values - change } else { values * keep - change })
+        let (scale, moments) = (self.scale, &mut self.optimiser.moments);
+        replace(param, |weight| {
+            let [weight, mean, square] = if cpu::is_here(&gradient) && cpu::is_here(&weight) {
+                let float = |x: f64| x as f32;
+                let [scale, rate, root, eps, keep] = [scale, rate, root, eps, keep].map(float);
+                let step = AdamWStep { scale, betas: [beta1, beta2].map(float), rate, root, eps, keep };
+                let gradient = Values::of(gradient);
+                cpu::update_all([weight, mean, square], |[weight, mean, square]| {
+                    let parts = weight.par_chunks_mut(PART).zip(mean.par_chunks_mut(PART));
+                    let parts = parts.zip(square.par_chunks_mut(PART)).zip(gradient.as_slice().par_chunks(PART));
+                    parts.for_each(|(((w, m), v), g)| step.apply(Isa::best(), g, [w, m, v]));
+                })
+            } else {
+                let gradient = gradient * scale;
+                let mean = mean * beta1 + gradient.clone() * (1.0 - beta1);
+                let square = square * beta2 + gradient.clone() * gradient * (1.0 - beta2);
+                let change = mean.clone() / (square.clone().sqrt() * root + eps) * rate;
+                [weight * keep - change, mean, square]
+            };
+            moments.insert(name, Moments { mean, square });
+            weight
+        })
     }
 }
 

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
+use jielong_kernels::{Isa, moving_mean};
+use rayon::prelude::*;
 
 use super::adamw::replace;
-use super::gradients::row;
+use super::gradients::{PART, row};
+use crate::cpu::{self, Values};
 use crate::module::Names;
 
 /// The mean of a module's weights over its last steps, which does better than the last of them.
@@ -74,7 +77,17 @@ impl ModuleMapper for Mix {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.now.remove(&self.names.path()) {
-            Some(now) => replace(param, |mean| mean * self.decay + now * (1.0 - self.decay)),
+            Some(now) => replace(param, |mean| {
+                if cpu::is_here(&mean) && cpu::is_here(&now) {
+                    let now = Values::of(now);
+                    cpu::update(mean, |mean| {
+                        let parts = mean.par_chunks_mut(PART).zip(now.as_slice().par_chunks(PART));
+                        parts.for_each(|(mean, now)| moving_mean(Isa::best(), mean, now, self.decay as f32));
+                    })
+                } else {
+                    mean * self.decay + now * (1.0 - self.decay)
+                }
+            }),
             None => param,
         }
     }

@@ -4,8 +4,14 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients as Backward, Tensor};
+use jielong_kernels::{Isa, sum_of_squares};
+use rayon::prelude::*;
 
+use crate::cpu::{self, Values};
 use crate::module::{ModuleError, Names};
+
+/// Values of a parameter that are one thread's work.
+pub(super) const PART: usize = 1 << 16;
 
 /// Gradients of a module, by name, each in one row.
 #[derive(Debug, Default)]
@@ -39,9 +45,15 @@ impl Gradients {
     /// # Errors
     /// [`ModuleError::Compute`].
     pub fn norm(&self) -> Result<f64, ModuleError> {
-        let squares = self.0.values().map(|gradient| (gradient.clone() * gradient.clone()).sum());
-        let Some(sum) = squares.reduce(|a, b| a + b) else { return Ok(0.0) };
-        Ok(scalar(sum)?.sqrt())
+        let (here, elsewhere): (Vec<_>, Vec<_>) = self.0.values().cloned().partition(cpu::is_here);
+        let mut sum = 0.0;
+        for gradient in here {
+            let values = Values::of(gradient);
+            let parts = values.as_slice().par_chunks(PART).map(|part| sum_of_squares(Isa::best(), part));
+            sum += parts.collect::<Vec<_>>().into_iter().sum::<f64>(); // in order
+        }
+        let squares = elsewhere.into_iter().map(|gradient| (gradient.clone() * gradient).sum());
+        Ok((sum + squares.reduce(|a, b| a + b).map_or(Ok(0.0), scalar)?).sqrt())
     }
 }
 

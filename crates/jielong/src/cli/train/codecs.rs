@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use jielong::data::{Pictures, Sounds, Split};
 use jielong_audio::codec::FrameConfig;
 use jielong_image::vq::VqConfig;
-use jielong_nn::conv::set_training_factors;
 use jielong_nn::device::Device;
+use jielong_nn::factors::set_training_factors;
 use serde_json::{Value, json};
 
 use super::super::Global;

@@ -13,6 +13,7 @@ use jielong_kernels::Dtype;
 use jielong_llama::train::{LlamaTask, ModelConfig, PreferenceTask, Settings, Trained};
 use jielong_llama::{Compute, Llama, LoadOptions};
 use jielong_nn::device::{Device, DeviceChoice, FloatDType};
+use jielong_nn::factors::set_training_factors;
 use jielong_nn::train::{Item, Numbers, Step, Task, TaskError};
 use jielong_text::{Tokenizer, tokenizer_config};
 use serde_json::{Map, Value, json};
@@ -70,6 +71,7 @@ pub fn train(args: &Args, global: &Global) -> Result<()> {
     let corpus = material.corpus(&tokenizer, config.length, config.scored)?;
     let data = corpus.summary();
     let model = model(&config, &media, device)?;
+    set_training_factors(config.factors.into());
     let context = model.config().context;
     let settings = Settings {
         length: config.length,

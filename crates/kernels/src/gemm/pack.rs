@@ -1,0 +1,192 @@
+//! One side of a product, from f32 as it lies to tiles of bf16.
+
+use std::mem::MaybeUninit;
+
+use super::{BLOCK, Each, STEP, Tile, is_there};
+use crate::cpu::Isa;
+use crate::shared::Disjoint;
+
+/// On which side of a product a matrix is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Its outer dimension is that of rows.
+    Left,
+    /// That of columns.
+    Right,
+}
+
+/// How a matrix lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lies {
+    /// `[outer, inner]`
+    Along,
+    /// `[inner, outer]`
+    Across,
+}
+
+/// A matrix as it is before it is packed.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    values: &'a [f32],
+    outer: usize,
+    inner: usize,
+    lies: Lies,
+}
+
+impl<'a> Operand<'a> {
+    /// A matrix of so many rows or columns of the product.
+    ///
+    /// # Panics
+    /// If the values are not so many whole ones.
+    pub fn new(values: &'a [f32], outer: usize, lies: Lies) -> Self {
+        let inner = values.len() / outer.max(1);
+        assert!(values.len() == outer * inner, "{} values of {outer}", values.len());
+        Self { values, outer, inner, lies }
+    }
+}
+
+/// A side of a product.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    pub(super) isa: Isa,
+    pub(super) side: Side,
+    pub(super) outer: usize,
+    pub(super) inner: usize,
+    pub(super) tiles: Vec<Tile>, // [blocks][steps][2]
+}
+
+impl Packed {
+    /// Packs a matrix.
+    ///
+    /// # Panics
+    /// If the processor has no products of bf16.
+    pub fn new(isa: Isa, side: Side, operand: Operand, each: Each) -> Self {
+        assert!(is_there(isa), "products of bf16 on {isa}");
+        let Operand { outer, inner, .. } = operand;
+        let (blocks, size) = (outer.div_ceil(BLOCK), 2 * inner.div_ceil(STEP));
+        let mut tiles = Vec::with_capacity(blocks * size);
+        let room = Disjoint::new(&mut tiles.spare_capacity_mut()[..blocks * size]);
+        // SAFETY: a task has the tiles of its block, and writes all of them; the processor has the instructions.
+        #[allow(unsafe_code)]
+        unsafe {
+            each(blocks, &|block| pack(&operand, side, block, room.slice(block * size, size)));
+            tiles.set_len(blocks * size);
+        }
+        Self { isa, side, outer, inner, tiles }
+    }
+
+    /// The tiles of a block.
+    pub(super) fn block(&self, block: usize) -> &[Tile] {
+        let size = 2 * self.inner.div_ceil(STEP);
+        &self.tiles[block * size..][..size]
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+use x86::pack;
+
+/// # Safety
+/// There is no such processor of other architectures.
+#[cfg(not(target_arch = "x86_64"))]
+#[allow(unsafe_code)]
+unsafe fn pack(_: &Operand, side: Side, _: usize, _: &mut [MaybeUninit<Tile>]) {
+    unreachable!("{side:?}")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, unsafe_op_in_unsafe_fn)] // needs the instructions it is written in, and reads through pointers
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::*;
+    use crate::avx512::turn::{Pointers, Source};
+    use crate::matmul::columns::LANES;
+
+    /// The first `count` of sixteen lanes.
+    fn first(count: usize) -> __mmask16 {
+        if count >= LANES { u16::MAX } else { !(u16::MAX << count) }
+    }
+
+    /// # Safety
+    /// AVX-512 F, BW, VL, DQ and BF16; the values are there, and `out` has whole steps.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    pub(super) unsafe fn pack(operand: &Operand, side: Side, block: usize, out: &mut [MaybeUninit<Tile>]) {
+        let turn = (side == Side::Left) != (operand.lies == Lies::Along);
+        let mut straight = Tile([[0; LANES]; LANES]);
+        for (index, tile) in out.iter_mut().enumerate() {
+            let (step, from) = (index / 2 * STEP, block * BLOCK + index % 2 * LANES);
+            let tile = tile.as_mut_ptr().cast::<[u32; LANES]>();
+            let to = if turn { straight.0.as_mut_ptr() } else { tile };
+            match operand.lies {
+                Lies::Along => lines(operand, from, step, to),
+                Lies::Across => pairs(operand, from, step, to),
+            }
+            if turn {
+                let lines = Pointers(straight.0.each_ref().map(|line| line.as_ptr().cast()));
+                for half in 0..2 {
+                    for (line, values) in lines.eight(LINE_HALF * half).into_iter().enumerate() {
+                        _mm512_store_si512(tile.add(LANES / 2 * half + line).cast(), values);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes of half a line.
+    const LINE_HALF: usize = size_of::<[u32; LANES]>() / 2;
+
+    /// Sixteen of the outer dimension, a line each, with 32 values.
+    ///
+    /// # Safety
+    /// As [`pack`]; the matrix lies along.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    unsafe fn lines(operand: &Operand, from: usize, step: usize, tile: *mut [u32; LANES]) {
+        let there = operand.inner - step;
+        let masks = [first(there), first(there.saturating_sub(LANES))];
+        for index in 0..LANES {
+            let value = if from + index < operand.outer {
+                let at = operand.values.as_ptr().add((from + index) * operand.inner + step);
+                let [low, high] = [0, 1].map(|half| _mm512_maskz_loadu_ps(masks[half], at.wrapping_add(LANES * half)));
+                bits(_mm512_cvtne2ps_pbh(high, low))
+            } else {
+                _mm512_setzero_si512()
+            };
+            _mm512_store_si512(tile.add(index).cast(), value);
+        }
+    }
+
+    /// Sixteen pairs of the inner dimension, a line each, for sixteen of the outer.
+    ///
+    /// # Safety
+    /// As [`pack`]; the matrix lies across.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    unsafe fn pairs(operand: &Operand, from: usize, step: usize, tile: *mut [u32; LANES]) {
+        // 0, 16, 1, 17, …
+        let order = _mm512_add_epi32(
+            _mm512_mullo_epi32(
+                _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                _mm512_set1_epi32(0x1_0001),
+            ),
+            _mm512_set1_epi32(0x10_0000),
+        );
+        let there = first(operand.outer.saturating_sub(from));
+        for index in 0..LANES {
+            let [low, high] = [0, 1].map(|odd| {
+                let row = step + 2 * index + odd;
+                let mask = if row < operand.inner { there } else { 0 };
+                _mm512_maskz_loadu_ps(mask, operand.values.as_ptr().wrapping_add(row * operand.outer + from))
+            });
+            let values = _mm512_permutexvar_epi16(order, bits(_mm512_cvtne2ps_pbh(high, low)));
+            _mm512_store_si512(tile.add(index).cast(), values);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn bits(values: __m512bh) -> __m512i {
+        // SAFETY: as many bits of another kind.
+        unsafe { std::mem::transmute::<__m512bh, __m512i>(values) }
+    }
+}
