@@ -12,6 +12,9 @@ pub(super) trait Lanes: Copy {
     fn store(self, out: &mut [f32]);
     /// `self · factor + sum`, rounded once.
     fn fused(self, factor: f32, sum: Self) -> Self;
+    /// Fetches the line that is so many cells ahead of these into the first cache; if nothing is there, that is no harm.
+    #[inline(always)]
+    fn fetch<C: Cell>(_cells: &[C; LANES], _ahead: usize) {}
 }
 
 /// What a cache holds.
@@ -131,5 +134,12 @@ impl Lanes for Register {
     fn fused(self, factor: f32, sum: Self) -> Self {
         use std::arch::x86_64::*;
         Self(unsafe { _mm512_fmadd_ps(self.0, _mm512_set1_ps(factor), sum.0) })
+    }
+
+    #[inline(always)]
+    fn fetch<C: Cell>(cells: &[C; LANES], ahead: usize) {
+        use std::arch::x86_64::*;
+        // A prefetch reads nothing that the program sees and cannot fail, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(cells.as_ptr().wrapping_add(ahead).cast()) };
     }
 }

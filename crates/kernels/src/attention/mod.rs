@@ -16,7 +16,7 @@ pub use self::store::{CacheType, KvStore, UnknownCacheType};
 pub use self::within::{Attended, AttendedGradients, AttentionWithin};
 use crate::cpu::{Cpu, Isa};
 use crate::math::{exp, tanh};
-use crate::matmul::columns::LANES;
+use crate::matmul::columns::{LANES, LINE};
 use crate::shared::Disjoint;
 
 /// Positions of a chunk.
@@ -24,6 +24,9 @@ const CHUNK: usize = 512;
 
 /// Queries of one head group that go over a chunk together.
 const ROWS: usize = 16;
+
+/// Positions whose values are fetched ahead.
+const AHEAD: usize = 64;
 
 /// What is computed of scores.
 #[derive(Clone, Copy, Debug)]
@@ -234,17 +237,15 @@ impl Plan<'_> {
         // Scores, [row][key].
         let mut scores = vec![0.0; rows * width];
         let keys = &keys[block.head * self.cache.key_span() + first * dim..][..width * dim];
-        for (panel, keys) in keys.chunks_exact(LANES * dim).enumerate() {
-            let mut row = 0;
-            while row < rows {
-                let out = &mut scores[row * width + panel * LANES..];
-                let q = &q[row * dim..];
-                row += match rows - row {
-                    8.. => score::<8, L, C>(q, keys, dim, out, width),
-                    4.. => score::<4, L, C>(q, keys, dim, out, width),
-                    _ => score::<1, L, C>(q, keys, dim, out, width),
-                };
-            }
+        let mut panel = 0;
+        while panel < panels {
+            let keys = &keys[panel * LANES * dim..];
+            let (out, two) = (&mut scores[panel * LANES..], panels - panel > 1);
+            panel += if two {
+                score_rows::<2, L, C>(&q, keys, dim, out, width)
+            } else {
+                score_rows::<1, L, C>(&q, keys, dim, out, width)
+            };
         }
         for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
             if let Some(scales) = key_scales {
@@ -272,25 +273,69 @@ impl Plan<'_> {
             let (weights, out) = (&scores[row * width..], &mut part.values[row * padded..]);
             row += match rows - row {
                 4.. => weigh::<4, L, C>(weights, width, values, padded, out),
+                2.. => weigh::<2, L, C>(weights, width, values, padded, out),
                 _ => weigh::<1, L, C>(weights, width, values, padded, out),
             };
         }
     }
 }
 
-/// Scores of `R` queries with a panel of keys, `[dim][16]`; `R`.
+/// Sixteens of cells in a line of the processor's cache.
+const fn per_line<C>() -> usize {
+    LINE / (LANES * size_of::<C>())
+}
+
+/// Scores of all queries with `P` panels of keys; `P`.
 #[inline(always)]
-fn score<const R: usize, L: Lanes, C: Cell>(q: &[f32], keys: &[C], dim: usize, out: &mut [f32], width: usize) -> usize {
-    let mut sums = [L::zero(); R];
+fn score_rows<const P: usize, L: Lanes, C: Cell>(
+    q: &[f32],
+    keys: &[C],
+    dim: usize,
+    out: &mut [f32],
+    width: usize,
+) -> usize {
+    let (rows, mut row) = (q.len() / dim, 0);
+    while row < rows {
+        let (q, out) = (&q[row * dim..], &mut out[row * width..]);
+        row += match rows - row {
+            8.. => score::<8, P, L, C>(q, keys, dim, out, width),
+            4.. => score::<4, P, L, C>(q, keys, dim, out, width),
+            2.. => score::<2, P, L, C>(q, keys, dim, out, width),
+            _ => score::<1, P, L, C>(q, keys, dim, out, width),
+        };
+    }
+    P
+}
+
+/// Scores of `R` queries with `P` panels of keys, `[dim][16]` each; `R`. Several panels are so many sums more that do not wait
+/// for each other.
+#[inline(always)]
+fn score<const R: usize, const P: usize, L: Lanes, C: Cell>(
+    q: &[f32],
+    keys: &[C],
+    dim: usize,
+    out: &mut [f32],
+    width: usize,
+) -> usize {
+    let mut sums = [[L::zero(); P]; R];
     let rows: [&[f32]; R] = std::array::from_fn(|row| &q[row * dim..][..dim]);
-    for (k, keys) in keys.chunks_exact(LANES).enumerate() {
-        let keys = L::load(keys);
-        for row in 0..R {
-            sums[row] = keys.fused(rows[row][k], sums[row]);
+    let panels: [&[[C; LANES]]; P] =
+        std::array::from_fn(|panel| &keys[panel * LANES * dim..].as_chunks::<LANES>().0[..dim]);
+    for k in 0..dim {
+        for panel in 0..P {
+            if k.is_multiple_of(per_line::<C>()) {
+                L::fetch(&panels[panel][k], 2 * P * dim * LANES);
+            }
+            let keys = L::load(&panels[panel][k]);
+            for row in 0..R {
+                sums[row][panel] = keys.fused(rows[row][k], sums[row][panel]);
+            }
         }
     }
     for row in 0..R {
-        sums[row].store(&mut out[row * width..][..LANES]);
+        for panel in 0..P {
+            sums[row][panel].store(&mut out[row * width + panel * LANES..][..LANES]);
+        }
     }
     R
 }
@@ -356,9 +401,12 @@ fn weigh_lanes<const R: usize, const N: usize, L: Lanes, C: Cell>(
 ) {
     let mut sums = [[L::zero(); N]; R];
     for (s, values) in values.chunks_exact(padded).enumerate() {
-        let values = &values[at..at + N * LANES];
+        let values = values[at..at + N * LANES].as_chunks::<LANES>().0;
         for n in 0..N {
-            let value = L::load(&values[n * LANES..]);
+            if n.is_multiple_of(per_line::<C>()) {
+                L::fetch(&values[n], AHEAD * padded);
+            }
+            let value = L::load(&values[n]);
             for row in 0..R {
                 sums[row][n] = value.fused(weights[row][s], sums[row][n]);
             }
