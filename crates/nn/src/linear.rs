@@ -1,8 +1,7 @@
-//! Products with a matrix of weights, with gradients: where training multiplies bf16, kernels of our own on the CPU; Burn's
-//! product otherwise.
+//! Products with a matrix of weights, with gradients: in training by kernels of our own on the CPU, otherwise Burn's.
 
 use burn::tensor::{FloatDType, Tensor};
-use jielong_kernels::gemm::{self, Each, Lies, Operand, Packed, Side};
+use jielong_kernels::dense::{self, Each, Lies, Operand, Packed, Side};
 use jielong_kernels::{Factors, Isa};
 use rayon::prelude::*;
 
@@ -13,17 +12,22 @@ use crate::factors::training_factors;
 #[must_use]
 pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let ([n, inputs], [outputs, _], isa) = (x.dims(), weight.dims(), Isa::best());
-    let rounded = (x.is_autodiff() || weight.is_autodiff()) && training_factors() == Factors::Bf16;
-    let cpu = Where::of(&[x.device(), weight.device()], &[x.dtype(), weight.dtype()]) != Where::Elsewhere;
-    if !rounded || cpu && !gemm::is_there(isa) {
+    let training = x.is_autodiff() || weight.is_autodiff();
+    let factors = dense::factors(isa, training_factors()).filter(|_| training);
+    let here = factors.and_then(|factors| {
+        apply(Projection { n, inputs, outputs, isa, factors }, &[flat(&x), flat(&weight)], [n, outputs])
+    });
+    here.unwrap_or_else(|| by_burn(x, weight, training && training_factors() == Factors::Bf16))
+}
+
+/// The same by Burn, which rounds factors on other devices alone.
+fn by_burn(x: Tensor<2>, weight: Tensor<2>, rounded: bool) -> Tensor<2> {
+    let dtype = x.dtype();
+    if !rounded || Where::of(&[x.device()], &[dtype]) != Where::Elsewhere {
         return x.matmul(weight.transpose());
     }
-    let projection = Projection { n, inputs, outputs, isa };
-    apply(projection, &[flat(&x), flat(&weight)], [n, outputs]).unwrap_or_else(|| {
-        let dtype = x.dtype();
-        let [x, weight] = [x, weight].map(|tensor| tensor.cast(FloatDType::BF16));
-        x.matmul(weight.transpose()).cast(dtype)
-    })
+    let [x, weight] = [x, weight].map(|tensor| tensor.cast(FloatDType::BF16));
+    x.matmul(weight.transpose()).cast(dtype)
 }
 
 #[derive(Clone, Debug)]
@@ -32,27 +36,30 @@ struct Projection {
     inputs: usize,
     outputs: usize,
     isa: Isa,
+    factors: Factors,
 }
 
-/// A product of a left and a right side, on all threads.
-fn product(isa: Isa, left: Operand, right: Operand) -> Vec<f32> {
-    let each: Each = &|count, work| (0..count).into_par_iter().for_each(work);
-    let [left, right] = [(Side::Left, left), (Side::Right, right)].map(|(side, x)| Packed::new(isa, side, x, each));
-    gemm::product(&left, &right, each)
+impl Projection {
+    /// A product of a left and a right side, on all threads.
+    fn product(&self, left: Operand, right: Operand) -> Vec<f32> {
+        let each: Each = &|count, work| (0..count).into_par_iter().for_each(work);
+        let [left, right] = [(Side::Left, left), (Side::Right, right)]
+            .map(|(side, operand)| Packed::new(self.isa, self.factors, side, operand, each));
+        dense::multiply(&left, &right, each)
+    }
 }
 
 impl Function<2> for Projection {
     fn value(&self, [x, weight]: [&[f32]; 2]) -> Vec<f32> {
-        product(self.isa, Operand::new(x, self.n, Lies::Along), Operand::new(weight, self.outputs, Lies::Along))
+        self.product(Operand::new(x, self.n, Lies::Along), Operand::new(weight, self.outputs, Lies::Along))
     }
 
     /// `dx = dy · W`, `dW = dyᵀ · x`
     fn gradients(&self, [x, weight]: [&[f32]; 2], dy: &[f32]) -> [Vec<f32>; 2] {
-        let Self { n, inputs, outputs, isa } = *self;
         let across = |values, outer| Operand::new(values, outer, Lies::Across);
         [
-            product(isa, Operand::new(dy, n, Lies::Along), across(weight, inputs)),
-            product(isa, across(dy, outputs), across(x, inputs)),
+            self.product(Operand::new(dy, self.n, Lies::Along), across(weight, self.inputs)),
+            self.product(across(dy, self.outputs), across(x, self.inputs)),
         ]
     }
 }

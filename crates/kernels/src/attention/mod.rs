@@ -6,15 +6,16 @@
 //! result depends neither on how many positions are computed at once nor on the number of threads, and a single position
 //! over a long cache keeps all threads busy.
 
-mod lanes;
 mod store;
 mod within;
 
-use self::lanes::{Cell, Lanes};
 use self::store::Cells;
 pub use self::store::{CacheType, KvStore, UnknownCacheType};
 pub use self::within::{Attended, AttendedGradients, AttentionWithin};
 use crate::cpu::{Cpu, Isa};
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::Register;
+use crate::lanes::{Cell, Lanes};
 use crate::math::{exp, tanh};
 use crate::matmul::columns::{LANES, LINE};
 use crate::shared::Disjoint;
@@ -178,7 +179,7 @@ impl Plan<'_> {
         {
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
             fn avx512(plan: &Plan, block: Block, chunk: usize, part: &mut Part) {
-                plan.chunk_by::<lanes::Register>(block, chunk, part);
+                plan.chunk_by::<Register>(block, chunk, part);
             }
             #[target_feature(enable = "avx2,fma,f16c")]
             fn avx2(plan: &Plan, block: Block, chunk: usize, part: &mut Part) {

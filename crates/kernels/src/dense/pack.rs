@@ -1,9 +1,11 @@
-//! One side of a product, from f32 as it lies to tiles of bf16.
+//! One side of a product, from f32 as it lies to tiles.
 
 use std::mem::MaybeUninit;
 
-use super::{BLOCK, Each, STEP, Tile, is_there};
+use super::{BLOCK, Each, Tile};
+use crate::conv::Factors;
 use crate::cpu::Isa;
+use crate::matmul::columns::LANES;
 use crate::shared::Disjoint;
 
 /// On which side of a product a matrix is.
@@ -49,48 +51,68 @@ impl<'a> Operand<'a> {
 #[derive(Clone, Debug)]
 pub struct Packed {
     pub(super) isa: Isa,
+    pub(super) factors: Factors,
     pub(super) side: Side,
     pub(super) outer: usize,
     pub(super) inner: usize,
-    pub(super) tiles: Vec<Tile>, // [blocks][steps][2]
+    tiles: Vec<Tile>, // [blocks][steps][2]
+}
+
+/// Values of the inner dimension of a tile.
+fn step(factors: Factors) -> usize {
+    match factors {
+        Factors::F32 => LANES,
+        Factors::Bf16 => 2 * LANES,
+    }
 }
 
 impl Packed {
-    /// Packs a matrix.
+    /// Packs a matrix for products of a type.
     ///
     /// # Panics
-    /// If the processor has no products of bf16.
-    pub fn new(isa: Isa, side: Side, operand: Operand, each: Each) -> Self {
-        assert!(is_there(isa), "products of bf16 on {isa}");
+    /// If the processor has no such products: [`factors`](super::factors) says which it has.
+    pub fn new(isa: Isa, factors: Factors, side: Side, operand: Operand, each: Each) -> Self {
+        assert!(super::factors(isa, factors) == Some(factors), "products of {factors:?} on {isa}");
         let Operand { outer, inner, .. } = operand;
-        let (blocks, size) = (outer.div_ceil(BLOCK), 2 * inner.div_ceil(STEP));
+        let (blocks, size) = (outer.div_ceil(BLOCK), 2 * inner.div_ceil(step(factors)));
         let mut tiles = Vec::with_capacity(blocks * size);
         let room = Disjoint::new(&mut tiles.spare_capacity_mut()[..blocks * size]);
         // SAFETY: a task has the tiles of its block, and writes all of them; the processor has the instructions.
         #[allow(unsafe_code)]
         unsafe {
-            each(blocks, &|block| pack(&operand, side, block, room.slice(block * size, size)));
+            each(blocks, &|block| {
+                let out = room.slice(block * size, size);
+                #[cfg(target_arch = "x86_64")]
+                if isa >= Isa::Avx512 {
+                    return x86::pack(&operand, factors, side, block, out);
+                }
+                pack(&operand, block, out);
+            });
             tiles.set_len(blocks * size);
         }
-        Self { isa, side, outer, inner, tiles }
+        Self { isa, factors, side, outer, inner, tiles }
     }
 
     /// The tiles of a block.
     pub(super) fn block(&self, block: usize) -> &[Tile] {
-        let size = 2 * self.inner.div_ceil(STEP);
+        let size = 2 * self.inner.div_ceil(step(self.factors));
         &self.tiles[block * size..][..size]
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-use x86::pack;
-
-/// # Safety
-/// There is no such processor of other architectures.
-#[cfg(not(target_arch = "x86_64"))]
-#[allow(unsafe_code)]
-unsafe fn pack(_: &Operand, side: Side, _: usize, _: &mut [MaybeUninit<Tile>]) {
-    unreachable!("{side:?}")
+/// A block for products of f32.
+fn pack(operand: &Operand, block: usize, out: &mut [MaybeUninit<Tile>]) {
+    let Operand { values, outer, inner, lies } = *operand;
+    for (index, tile) in out.iter_mut().enumerate() {
+        let (step, from) = (index / 2 * LANES, block * BLOCK + index % 2 * LANES);
+        let tile = tile.write(Tile([[0; LANES]; LANES]));
+        for (k, line) in (step..inner).zip(&mut tile.0) {
+            for (index, word) in (from..outer).zip(line) {
+                let at = if lies == Lies::Along { index * inner + k } else { k * outer + index };
+                *word = values[at].to_bits();
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -100,7 +122,6 @@ mod x86 {
 
     use super::*;
     use crate::avx512::turn::{Pointers, Source};
-    use crate::matmul::columns::LANES;
 
     /// The first `count` of sixteen lanes.
     fn first(count: usize) -> __mmask16 {
@@ -108,18 +129,28 @@ mod x86 {
     }
 
     /// # Safety
-    /// AVX-512 F, BW, VL, DQ and BF16; the values are there, and `out` has whole steps.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    pub(super) unsafe fn pack(operand: &Operand, side: Side, block: usize, out: &mut [MaybeUninit<Tile>]) {
-        let turn = (side == Side::Left) != (operand.lies == Lies::Along);
+    /// AVX-512 F, BW, VL and DQ, and BF16 for these; `out` has whole steps.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    pub(super) unsafe fn pack(
+        operand: &Operand,
+        factors: Factors,
+        side: Side,
+        block: usize,
+        out: &mut [MaybeUninit<Tile>],
+    ) {
+        // Only lines of rows of bf16 stay along.
+        let along = factors == Factors::Bf16 && side == Side::Left;
+        let turn = along != (operand.lies == Lies::Along);
         let mut straight = Tile([[0; LANES]; LANES]);
         for (index, tile) in out.iter_mut().enumerate() {
-            let (step, from) = (index / 2 * STEP, block * BLOCK + index % 2 * LANES);
+            let (step, from) = (index / 2 * step(factors), block * BLOCK + index % 2 * LANES);
             let tile = tile.as_mut_ptr().cast::<[u32; LANES]>();
             let to = if turn { straight.0.as_mut_ptr() } else { tile };
-            match operand.lies {
-                Lies::Along => lines(operand, from, step, to),
-                Lies::Across => pairs(operand, from, step, to),
+            match (operand.lies, factors) {
+                (Lies::Along, Factors::F32) => lines(operand, from, step, to),
+                (Lies::Across, Factors::F32) => values(operand, from, step, to),
+                (Lies::Along, Factors::Bf16) => lines_bf16(operand, from, step, to),
+                (Lies::Across, Factors::Bf16) => pairs(operand, from, step, to),
             }
             if turn {
                 let lines = Pointers(straight.0.each_ref().map(|line| line.as_ptr().cast()));
@@ -135,13 +166,43 @@ mod x86 {
     /// Bytes of half a line.
     const LINE_HALF: usize = size_of::<[u32; LANES]>() / 2;
 
+    /// Sixteen of the outer dimension, a line each, with sixteen values.
+    ///
+    /// # Safety
+    /// As [`pack`]; the matrix lies along.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn lines(operand: &Operand, from: usize, step: usize, tile: *mut [u32; LANES]) {
+        let there = first(operand.inner - step);
+        for index in 0..LANES {
+            let mask = if from + index < operand.outer { there } else { 0 };
+            let at = operand.values.as_ptr().wrapping_add((from + index) * operand.inner + step);
+            _mm512_store_ps(tile.add(index).cast(), _mm512_maskz_loadu_ps(mask, at));
+        }
+    }
+
+    /// Sixteen of the inner dimension, a line each, for sixteen of the outer.
+    ///
+    /// # Safety
+    /// As [`pack`]; the matrix lies across.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn values(operand: &Operand, from: usize, step: usize, tile: *mut [u32; LANES]) {
+        let there = first(operand.outer.saturating_sub(from));
+        for index in 0..LANES {
+            let mask = if step + index < operand.inner { there } else { 0 };
+            let at = operand.values.as_ptr().wrapping_add((step + index) * operand.outer + from);
+            _mm512_store_ps(tile.add(index).cast(), _mm512_maskz_loadu_ps(mask, at));
+        }
+    }
+
     /// Sixteen of the outer dimension, a line each, with 32 values.
     ///
     /// # Safety
     /// As [`pack`]; the matrix lies along.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    unsafe fn lines(operand: &Operand, from: usize, step: usize, tile: *mut [u32; LANES]) {
+    unsafe fn lines_bf16(operand: &Operand, from: usize, step: usize, tile: *mut [u32; LANES]) {
         let there = operand.inner - step;
         let masks = [first(there), first(there.saturating_sub(LANES))];
         for index in 0..LANES {

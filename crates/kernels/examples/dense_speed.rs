@@ -1,19 +1,21 @@
-//! Speed of products of bf16 on one thread, packing apart, the best of some.
+//! Speed of products of two matrices on one thread, packing apart, the best of some.
 //!
 //! ```text
-//! cargo run --release -p jielong-kernels --example gemm_speed
+//! cargo run --release -p jielong-kernels --example dense_speed
 //! ```
 
 use std::time::Instant;
 
-use jielong_kernels::Isa;
-use jielong_kernels::gemm::{Each, Lies, Operand, Packed, Side, is_there, product};
+use jielong_kernels::dense::{Each, Lies, Operand, Packed, Side, factors, multiply};
+use jielong_kernels::{Factors, Isa};
 
 fn main() {
     let each: Each = &|count, work| (0..count).for_each(work);
-    for isa in Isa::available().into_iter().filter(|&isa| is_there(isa)) {
+    let ways = Isa::available().into_iter().flat_map(|isa| [(isa, Factors::F32), (isa, Factors::Bf16)]);
+    for (isa, kind) in ways.filter(|&(isa, kind)| factors(isa, kind) == Some(kind)) {
         println!(
-            "{isa}, rows × inner × columns: packing along, across, turned either way, GB/s read; product, GFLOP/s"
+            "{isa}, {kind:?}: rows × inner × columns: packing left along, right across, right along, left across, GB/s read; \
+             product, GFLOP/s"
         );
         for [rows, inner, columns] in
             [[1280, 192, 512], [1280, 512, 192], [512, 1280, 192], [1280, 384, 6060], [6060, 1280, 384]]
@@ -34,12 +36,12 @@ fn main() {
                 (Side::Left, Lies::Across),
             ];
             let packs = ways.map(|(side, lies)| {
-                let time = best(&mut || drop(Packed::new(isa, side, Operand::new(&a, rows, lies), each)));
+                let time = best(&mut || drop(Packed::new(isa, kind, side, Operand::new(&a, rows, lies), each)));
                 (4 * a.len()) as f64 / time / 1e9
             });
-            let left = Packed::new(isa, Side::Left, Operand::new(&a, rows, Lies::Along), each);
-            let right = Packed::new(isa, Side::Right, Operand::new(&b, columns, Lies::Across), each);
-            let time = best(&mut || drop(product(&left, &right, each)));
+            let left = Packed::new(isa, kind, Side::Left, Operand::new(&a, rows, Lies::Along), each);
+            let right = Packed::new(isa, kind, Side::Right, Operand::new(&b, columns, Lies::Across), each);
+            let time = best(&mut || drop(multiply(&left, &right, each)));
             let rate = 2.0 * (rows * inner * columns) as f64 / time / 1e9;
             let [along, across, right, left] = packs;
             println!("{rows:5} {inner:5} {columns:5}   {along:6.1} {across:6.1} {right:6.1} {left:6.1}   {rate:8.0}");

@@ -1,11 +1,11 @@
-//! Sixteen floats side by side, as an array or as a register: what attention is written in.
+//! Sixteen floats side by side, as an array or as a register: what attention and products of matrices are written in.
 
 use half::f16;
 
 use crate::matmul::columns::LANES;
 
 /// Sixteen floats. Every form gives the same bits.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     fn zero() -> Self;
     /// The first sixteen of a slice that has them.
     fn load<C: Cell>(cells: &[C]) -> Self;
@@ -18,7 +18,7 @@ pub(super) trait Lanes: Copy {
 }
 
 /// What a cache holds.
-pub(super) trait Cell: Copy + Send + Sync {
+pub(crate) trait Cell: Copy + Send + Sync {
     fn widen(cells: &[Self; LANES]) -> [f32; LANES];
     #[cfg(target_arch = "x86_64")]
     /// # Safety
@@ -108,7 +108,7 @@ impl Lanes for [f32; LANES] {
 /// A register of AVX-512. Made only where the processor has it.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(super) struct Register(std::arch::x86_64::__m512);
+pub(crate) struct Register(std::arch::x86_64::__m512);
 
 // SAFETY, of all blocks: registers are used only by code that is compiled for AVX-512 and called where it is there.
 #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! Products of packed blocks: 32 rows and 32 columns at a time, in registers.
+//! Products of packed blocks of bf16: 32 rows and 32 columns at a time, in registers.
 
 // Every function here needs the instructions it is written in, and reads and writes through pointers.
 #![allow(unsafe_code, unsafe_op_in_unsafe_fn)]
@@ -7,39 +7,33 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::{BLOCK, Tile};
+use super::{BLOCK, Packed, Sums, Tile};
 use crate::amx::{MANY, Tiles};
 use crate::cpu::Isa;
 use crate::matmul::columns::LANES;
 
-/// Results that have no place of their own in the end.
-#[repr(align(64))]
-struct Spare([f32; BLOCK * BLOCK]);
-
 /// Rows of a product: a block of the left side with all blocks of the right side.
 ///
 /// # Safety
-/// The processor has AVX-512 F and BF16, and AMX if the `isa` is that; the tiles are those of `columns` and of the rows in `out`.
+/// The processor has AVX-512 F and BF16, and AMX if the `isa` is that.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) unsafe fn multiply(isa: Isa, left: &[Tile], right: &[Tile], columns: usize, out: &mut [MaybeUninit<f32>]) {
-    let rows = out.len() / columns;
+pub(super) unsafe fn multiply(isa: Isa, left: &[Tile], right: &Packed, out: &mut [MaybeUninit<f32>]) {
+    let (columns, rows) = (right.outer, out.len() / right.outer);
     let _tiles = (isa == Isa::Amx).then(|| Tiles::new(&MANY));
-    let mut spare = Spare([0.0; BLOCK * BLOCK]);
-    for (index, first) in (0..columns).step_by(BLOCK).enumerate() {
-        let right = &right[index * left.len()..][..left.len()];
-        let wide = BLOCK.min(columns - first);
-        let whole = rows == BLOCK && wide == BLOCK;
+    let mut sums = Sums([[0.0; BLOCK]; BLOCK]);
+    for (block, first) in (0..columns).step_by(BLOCK).enumerate() {
+        let right = right.block(block);
+        assert_eq!(left.len(), right.len(), "tiles of both sides");
+        let whole = rows == BLOCK && columns - first >= BLOCK;
         let (to, line) =
-            if whole { (out[first..].as_mut_ptr().cast(), columns) } else { (spare.0.as_mut_ptr(), BLOCK) };
+            if whole { (out[first..].as_mut_ptr().cast(), columns) } else { (sums.0.as_mut_ptr().cast(), BLOCK) };
         if isa == Isa::Amx {
             tiles(left, right, to, line);
         } else {
             pairs(left, right, to, line);
         }
         if !whole {
-            for (out, sums) in out.chunks_exact_mut(columns).zip(spare.0.chunks_exact(BLOCK)) {
-                out[first..][..wide].write_copy_of_slice(&sums[..wide]);
-            }
+            sums.write(first, columns, out);
         }
     }
 }
