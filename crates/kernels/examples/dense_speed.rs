@@ -1,16 +1,15 @@
-//! Speed of products of two matrices on one thread, packing apart, the best of some.
+//! Speed of products of two matrices, packing apart, the best of some, on as many threads as `RAYON_NUM_THREADS` says.
 //!
 //! ```text
-//! cargo run --release -p jielong-kernels --example dense_speed
+//! RAYON_NUM_THREADS=1 cargo run --release -p jielong-kernels --example dense_speed
 //! ```
 
 use std::time::Instant;
 
-use jielong_kernels::dense::{Each, Lies, Operand, Packed, Side, factors, multiply};
+use jielong_kernels::dense::{Lies, Operand, Packed, Side, factors, multiply};
 use jielong_kernels::{Factors, Isa};
 
 fn main() {
-    let each: Each = &|count, work| (0..count).for_each(work);
     let ways = Isa::available().into_iter().flat_map(|isa| [(isa, Factors::F32), (isa, Factors::Bf16)]);
     for (isa, kind) in ways.filter(|&(isa, kind)| factors(isa, kind) == Some(kind)) {
         println!(
@@ -36,12 +35,12 @@ fn main() {
                 (Side::Left, Lies::Across),
             ];
             let packs = ways.map(|(side, lies)| {
-                let time = best(&mut || drop(Packed::new(isa, kind, side, Operand::new(&a, rows, lies), each)));
+                let time = best(&mut || drop(Packed::new(isa, kind, side, Operand::new(&a, rows, lies))));
                 (4 * a.len()) as f64 / time / 1e9
             });
-            let left = Packed::new(isa, kind, Side::Left, Operand::new(&a, rows, Lies::Along), each);
-            let right = Packed::new(isa, kind, Side::Right, Operand::new(&b, columns, Lies::Across), each);
-            let time = best(&mut || drop(multiply(&left, &right, each)));
+            let left = Packed::new(isa, kind, Side::Left, Operand::new(&a, rows, Lies::Along));
+            let right = Packed::new(isa, kind, Side::Right, Operand::new(&b, columns, Lies::Across));
+            let time = best(&mut || drop(multiply(&left, &right)));
             let rate = 2.0 * (rows * inner * columns) as f64 / time / 1e9;
             let [along, across, right, left] = packs;
             println!("{rows:5} {inner:5} {columns:5}   {along:6.1} {across:6.1} {right:6.1} {left:6.1}   {rate:8.0}");

@@ -1,9 +1,8 @@
 //! Products with a matrix of weights, with gradients: in training by kernels of our own on the CPU, otherwise Burn's.
 
 use burn::tensor::{FloatDType, Tensor};
-use jielong_kernels::dense::{self, Each, Lies, Operand, Packed, Side};
+use jielong_kernels::dense::{self, Lies, Operand, Packed, Side};
 use jielong_kernels::{Factors, Isa};
-use rayon::prelude::*;
 
 use crate::cpu::{Function, Where, apply, flat};
 use crate::factors::training_factors;
@@ -40,12 +39,11 @@ struct Projection {
 }
 
 impl Projection {
-    /// A product of a left and a right side, on all threads.
+    /// A product of a left and a right side.
     fn product(&self, left: Operand, right: Operand) -> Vec<f32> {
-        let each: Each = &|count, work| (0..count).into_par_iter().for_each(work);
         let [left, right] = [(Side::Left, left), (Side::Right, right)]
-            .map(|(side, operand)| Packed::new(self.isa, self.factors, side, operand, each));
-        dense::multiply(&left, &right, each)
+            .map(|(side, operand)| Packed::new(self.isa, self.factors, side, operand));
+        dense::multiply(&left, &right)
     }
 }
 

@@ -16,10 +16,11 @@ mod tile;
 
 use std::mem::MaybeUninit;
 
+use rayon::prelude::*;
+
 use crate::conv::Factors;
 use crate::cpu::Isa;
 use crate::matmul::columns::LANES;
-use crate::shared::Disjoint;
 
 pub use pack::{Lies, Operand, Packed, Side};
 
@@ -35,9 +36,6 @@ struct Tile([[u32; LANES]; LANES]);
 #[repr(align(64))]
 struct Sums([[f32; BLOCK]; BLOCK]);
 
-/// Does the work of each index below a number, on as many threads as the caller has for it.
-pub type Each<'a> = &'a (dyn Fn(usize, &(dyn Fn(usize) + Sync)) + Sync);
-
 /// In which type these kernels multiply where `wanted` is; `None` where they have no instructions for it.
 pub fn factors(isa: Isa, wanted: Factors) -> Option<Factors> {
     match wanted {
@@ -47,25 +45,18 @@ pub fn factors(isa: Isa, wanted: Factors) -> Option<Factors> {
     }
 }
 
-/// The product of two sides, `[rows, columns]`.
+/// The product of two sides, `[rows, columns]`, on the threads of rayon's pool.
 ///
 /// # Panics
 /// If the sides are not a left and a right one of the same inner dimension and type.
-pub fn multiply(left: &Packed, right: &Packed, each: Each) -> Vec<f32> {
+pub fn multiply(left: &Packed, right: &Packed) -> Vec<f32> {
     let (rows, columns) = (left.outer, right.outer);
     assert!(left.side == Side::Left && right.side == Side::Right && left.inner == right.inner, "sides of a product");
     assert!(left.factors == right.factors && left.isa == right.isa, "sides of a product");
     let mut out = Vec::with_capacity(rows * columns);
-    let room = Disjoint::new(&mut out.spare_capacity_mut()[..rows * columns]);
-    each(rows.div_ceil(BLOCK), &|block| {
-        let first = block * BLOCK;
-        // SAFETY: a task has the rows of its block.
-        #[allow(unsafe_code)]
-        let out = unsafe { room.slice(first * columns, BLOCK.min(rows - first) * columns) };
-        let left = (left.isa, left.factors, left.block(block));
-        multiply_rows(left, right, out);
-    });
-    // SAFETY: each task has written all its rows.
+    let blocks = out.spare_capacity_mut()[..rows * columns].par_chunks_mut((BLOCK * columns).max(1)).enumerate();
+    blocks.for_each(|(block, out)| multiply_rows((left.isa, left.factors, left.block(block)), right, out));
+    // SAFETY: all rows of all blocks were written.
     #[allow(unsafe_code)]
     unsafe {
         out.set_len(rows * columns);
@@ -141,12 +132,11 @@ mod tests {
                 };
                 let (a, b) = ([&a, &turned(&a, [rows, inner])], [&b, &turned(&b, [columns, inner])]);
                 let lies = [Lies::Along, Lies::Across];
-                let each: Each = &|count, work| (0..count).rev().for_each(work);
                 let results = [[0, 0], [0, 1], [1, 0], [1, 1]].map(|[l, r]| {
                     let (left, right) = (Operand::new(a[l], rows, lies[l]), Operand::new(b[r], columns, lies[r]));
                     let [left, right] = [(Side::Left, left), (Side::Right, right)]
-                        .map(|(side, operand)| Packed::new(isa, factors, side, operand, each));
-                    multiply(&left, &right, each)
+                        .map(|(side, operand)| Packed::new(isa, factors, side, operand));
+                    multiply(&left, &right)
                 });
                 for (at, y) in results[0].iter().enumerate() {
                     let exact = exact(at);

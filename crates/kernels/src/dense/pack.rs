@@ -2,11 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use super::{BLOCK, Each, Tile};
+use rayon::prelude::*;
+
+use super::{BLOCK, Tile};
 use crate::conv::Factors;
 use crate::cpu::Isa;
 use crate::matmul::columns::LANES;
-use crate::shared::Disjoint;
 
 /// On which side of a product a matrix is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,27 +68,28 @@ fn step(factors: Factors) -> usize {
 }
 
 impl Packed {
-    /// Packs a matrix for products of a type.
+    /// Packs a matrix for products of a type, on the threads of rayon's pool.
     ///
     /// # Panics
     /// If the processor has no such products: [`factors`](super::factors) says which it has.
-    pub fn new(isa: Isa, factors: Factors, side: Side, operand: Operand, each: Each) -> Self {
+    pub fn new(isa: Isa, factors: Factors, side: Side, operand: Operand) -> Self {
         assert!(super::factors(isa, factors) == Some(factors), "products of {factors:?} on {isa}");
         let Operand { outer, inner, .. } = operand;
         let (blocks, size) = (outer.div_ceil(BLOCK), 2 * inner.div_ceil(step(factors)));
         let mut tiles = Vec::with_capacity(blocks * size);
-        let room = Disjoint::new(&mut tiles.spare_capacity_mut()[..blocks * size]);
-        // SAFETY: a task has the tiles of its block, and writes all of them; the processor has the instructions.
+        let parts = tiles.spare_capacity_mut()[..blocks * size].par_chunks_mut(size.max(1)).enumerate();
+        parts.for_each(|(block, out)| {
+            #[cfg(target_arch = "x86_64")]
+            if isa >= Isa::Avx512 {
+                // SAFETY: the processor has the instructions; the chunks are whole steps.
+                #[allow(unsafe_code)]
+                return unsafe { x86::pack(&operand, factors, side, block, out) };
+            }
+            pack(&operand, block, out);
+        });
+        // SAFETY: all tiles of all blocks were written.
         #[allow(unsafe_code)]
         unsafe {
-            each(blocks, &|block| {
-                let out = room.slice(block * size, size);
-                #[cfg(target_arch = "x86_64")]
-                if isa >= Isa::Avx512 {
-                    return x86::pack(&operand, factors, side, block, out);
-                }
-                pack(&operand, block, out);
-            });
             tiles.set_len(blocks * size);
         }
         Self { isa, factors, side, outer, inner, tiles }
