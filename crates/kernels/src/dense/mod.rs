@@ -2,7 +2,7 @@
 //! for deep learning training*): what training multiplies.
 //!
 //! `[rows, inner] · [inner, columns]`: both sides are packed (Goto, van de Geijn 2008, *Anatomy of high-performance matrix
-//! multiplication*) in blocks of [`BLOCK`] rows or columns. A block has two tiles for each step of the inner dimension, and a tile
+//! multiplication*) in blocks of 32 rows or columns. A block has two tiles for each step of the inner dimension, and a tile
 //! sixteen lines. In f32 a step is sixteen values, and a line has one of them for sixteen rows or columns. In bf16 it is 32: on the
 //! left a line is a row with all of them, on the right a pair of them for each of sixteen columns. What is missing to whole
 //! blocks and steps is zero.
