@@ -32,6 +32,8 @@ mod pool;
 mod quant;
 mod quantize;
 mod shared;
+#[cfg(test)]
+mod testing;
 
 pub use allocator::keep_memory;
 pub use attention::{

@@ -15,8 +15,7 @@ use jielong_llama::train::{Batch, NewModel, Row};
 use jielong_llama::{Compute, Llama, LoadOptions};
 use jielong_nn::device::FloatDType;
 use jielong_nn::factors::{Factors, set_training_factors};
-use jielong_nn::module::parameters;
-use jielong_nn::train::{AdamW, AdamWConfig, Average, Gradients, scalar};
+use jielong_nn::train::{AdamWConfig, Learner};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     keep_memory();
@@ -35,8 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shape = NewModel { hidden, layers, heads, kv_heads, intermediate, context: length, rope_theta, tied, norm_eps };
     let config = shape.config(vocab, None, &[0])?;
     let compute = Compute::Burn { device: Device::flex().autodiff(), dtype: FloatDType::F32 };
-    let mut model = Llama::new(&config, 1, &[], &LoadOptions { compute, context: None })?;
-    let count: usize = parameters(&model).values().map(|shape| shape.iter().product::<usize>()).sum();
+    let model = Llama::new(&config, 1, &[], &LoadOptions { compute, context: None })?;
     let row = |seed: usize| {
         let tokens: Vec<u32> = (0..length).map(|at| ((at * at + seed) * 7919 % vocab) as u32).collect();
         let mut row = Row::default();
@@ -44,38 +42,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         row
     };
     let batch = Batch::new(&(0..rows).map(row).collect::<Vec<_>>(), &config)?;
-    let (mut optimiser, mut average) = (AdamW::new(AdamWConfig::default()), Average::new(&model, 0.99));
-    let mut best = [f64::INFINITY; 5];
+    let mut learner = Learner::new(model, AdamWConfig::default(), 0.99);
+    let mut best = [f64::INFINITY; 3];
     for _ in 0..10 {
-        let mut times = Vec::new();
-        let mut start = Instant::now();
-        let mut lap = || times.push(std::mem::replace(&mut start, Instant::now()).elapsed().as_secs_f64() * 1e3);
-        let loss = model.losses(&batch).mean();
-        scalar(loss.clone())?;
-        lap();
-        let mut backward = loss.backward();
-        lap();
-        let mut gradients = Gradients::default();
-        gradients.add(&model, &mut backward, 1.0);
-        drop(backward);
-        lap();
-        model = optimiser.step(model, gradients, 1e-4)?.0;
-        lap();
-        average.update(&model, 1);
-        lap();
-        best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
+        let start = Instant::now();
+        let loss = learner.module().losses(&batch).mean();
+        let forward = start.elapsed();
+        learner.add(loss, 1.0)?;
+        let backward = start.elapsed();
+        learner.update(1e-4)?;
+        let times = [forward, backward - forward, start.elapsed() - backward];
+        best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time.as_secs_f64() * 1e3));
     }
-    for (what, time) in ["forward", "backward", "collect", "AdamW", "mean"].iter().zip(best) {
+    for (what, time) in ["forward", "backward", "update"].iter().zip(best) {
         println!("{what:10} {time:8.1} ms");
     }
     let all: f64 = best.iter().sum::<f64>() / 1e3;
-    let tokens = (rows * length) as f64 / all;
+    let (tokens, count) = ((rows * length) as f64 / all, learner.parameters() as f64);
     println!(
         "{:10} {:8.1} ms, {tokens:.0} tokens a second, {:.2} million parameters: {:.0} GFLOP/s in their products",
         "step",
         all * 1e3,
-        count as f64 / 1e6,
-        6.0 * count as f64 * tokens / 1e9
+        count / 1e6,
+        6.0 * count * tokens / 1e9
     );
     Ok(())
 }

@@ -11,12 +11,11 @@ use crate::factors::training_factors;
 #[must_use]
 pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let ([n, inputs], [outputs, _], isa) = (x.dims(), weight.dims(), Isa::best());
-    let training = x.is_autodiff() || weight.is_autodiff();
-    let factors = dense::factors(isa, training_factors()).filter(|_| training);
-    let here = factors.and_then(|factors| {
+    let wanted = (x.is_autodiff() || weight.is_autodiff()).then(training_factors);
+    let here = wanted.and_then(|wanted| dense::factors(isa, wanted)).and_then(|factors| {
         apply(Projection { n, inputs, outputs, isa, factors }, &[flat(&x), flat(&weight)], [n, outputs])
     });
-    here.unwrap_or_else(|| by_burn(x, weight, training && training_factors() == Factors::Bf16))
+    here.unwrap_or_else(|| by_burn(x, weight, wanted == Some(Factors::Bf16)))
 }
 
 /// The same by Burn, which rounds factors on other devices alone.

@@ -329,15 +329,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn values(count: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(2_654_435_761) | 1;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        (0..count).map(|_| next()).collect()
-    }
+    use crate::testing::values;
 
     /// Every product of a convolution: indices of `y`, `weight` and `x`.
     fn products(conv: &Conv2d, pictures: usize, mut act: impl FnMut(usize, usize, usize)) {

@@ -96,15 +96,7 @@ mod tests {
     use half::bf16;
 
     use super::*;
-
-    fn values(count: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(2_654_435_761) | 1;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        (0..count).map(|_| next()).collect()
-    }
+    use crate::testing::values;
 
     /// `[outer, inner]` → `[inner, outer]`
     fn turned(values: &[f32], [outer, inner]: [usize; 2]) -> Vec<f32> {

@@ -140,6 +140,7 @@ mod x86 {
         block: usize,
         out: &mut [MaybeUninit<Tile>],
     ) {
+        let Operand { values, outer, inner, .. } = *operand;
         // Only lines of rows of bf16 stay along.
         let along = factors == Factors::Bf16 && side == Side::Left;
         let turn = along != (operand.lies == Lies::Along);
@@ -149,8 +150,8 @@ mod x86 {
             let tile = tile.as_mut_ptr().cast::<[u32; LANES]>();
             let to = if turn { straight.0.as_mut_ptr() } else { tile };
             match (operand.lies, factors) {
-                (Lies::Along, Factors::F32) => lines(operand, from, step, to),
-                (Lies::Across, Factors::F32) => values(operand, from, step, to),
+                (Lies::Along, Factors::F32) => lines(values, [outer, inner], [from, step], to),
+                (Lies::Across, Factors::F32) => lines(values, [inner, outer], [step, from], to),
                 (Lies::Along, Factors::Bf16) => lines_bf16(operand, from, step, to),
                 (Lies::Across, Factors::Bf16) => pairs(operand, from, step, to),
             }
@@ -168,32 +169,17 @@ mod x86 {
     /// Bytes of half a line.
     const LINE_HALF: usize = size_of::<[u32; LANES]>() / 2;
 
-    /// Sixteen of the outer dimension, a line each, with sixteen values.
+    /// Sixteen lines of sixteen values as they lie, from a row and a column of the matrix, `[rows, stride]`.
     ///
     /// # Safety
-    /// As [`pack`]; the matrix lies along.
+    /// As [`pack`]; the matrix has so many values.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn lines(operand: &Operand, from: usize, step: usize, tile: *mut [u32; LANES]) {
-        let there = first(operand.inner - step);
+    unsafe fn lines(values: &[f32], [rows, stride]: [usize; 2], [row, column]: [usize; 2], tile: *mut [u32; LANES]) {
+        let there = first(stride.saturating_sub(column));
         for index in 0..LANES {
-            let mask = if from + index < operand.outer { there } else { 0 };
-            let at = operand.values.as_ptr().wrapping_add((from + index) * operand.inner + step);
-            _mm512_store_ps(tile.add(index).cast(), _mm512_maskz_loadu_ps(mask, at));
-        }
-    }
-
-    /// Sixteen of the inner dimension, a line each, for sixteen of the outer.
-    ///
-    /// # Safety
-    /// As [`pack`]; the matrix lies across.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn values(operand: &Operand, from: usize, step: usize, tile: *mut [u32; LANES]) {
-        let there = first(operand.outer.saturating_sub(from));
-        for index in 0..LANES {
-            let mask = if step + index < operand.inner { there } else { 0 };
-            let at = operand.values.as_ptr().wrapping_add((step + index) * operand.outer + from);
+            let mask = if row + index < rows { there } else { 0 };
+            let at = values.as_ptr().wrapping_add((row + index) * stride + column);
             _mm512_store_ps(tile.add(index).cast(), _mm512_maskz_loadu_ps(mask, at));
         }
     }
