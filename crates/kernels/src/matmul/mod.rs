@@ -242,7 +242,7 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
                 panel.next = if index + 1 < end { job.matrix.panel_bytes(index + 1) } else { next };
                 sums.fill([0.0; LANES]);
                 multiply(isa, dtype, &panel, columns, [start, 0], sums);
-                job.put(start, index, sums);
+                job.put(start, index, &[sums]);
             }
         } else {
             let mut sums = vec![Lined([[0.0; LANES]; MOST]); end - first];
@@ -252,9 +252,8 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
                     multiply(isa, dtype, &part, columns, [start, from], &mut sums.0[..count]);
                 }
             }
-            for (index, sums) in (first..end).zip(&sums) {
-                job.put(start, index, &sums.0[..count]);
-            }
+            let sums: Vec<&[[f32; LANES]]> = sums.iter().map(|sums| &sums.0[..count]).collect();
+            job.put(start, first, &sums);
         }
     });
     for (matrix, out) in matrices.iter().zip(&mut results) {
@@ -276,17 +275,21 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Writes the sums of a panel, for columns from `first` on. Each panel of each column is of one task.
-    fn put(&self, first: usize, panel: usize, sums: &[[f32; LANES]]) {
+    /// Writes the sums of panels from `panel` on, for columns from `first` on: of one column after another what belongs together.
+    /// Each panel of each column is of one task.
+    fn put(&self, first: usize, panel: usize, sums: &[&[[f32; LANES]]]) {
         let all = self.matrix.shape[0];
-        let rows = LANES.min(all - panel * LANES);
-        for (column, sums) in sums.iter().enumerate() {
+        let rows = (sums.len() * LANES).min(all - panel * LANES);
+        for column in 0..sums[0].len() {
             // SAFETY: these rows of this column are of the task that calls.
             #[allow(unsafe_code)]
             let out = unsafe { self.out.slice((first + column) * all + panel * LANES, rows) };
-            match out.as_mut_array::<LANES>() {
-                Some(out) => _ = out.write_copy_of_slice(sums), // its length is known: no call
-                None => _ = out.write_copy_of_slice(&sums[..rows]),
+            let (whole, rest) = out.as_chunks_mut::<LANES>();
+            for (out, sums) in whole.iter_mut().zip(sums) {
+                *out = sums[column].map(MaybeUninit::new);
+            }
+            if let Some(sums) = sums.get(whole.len()) {
+                rest.write_copy_of_slice(&sums[column][..rest.len()]);
             }
         }
     }
