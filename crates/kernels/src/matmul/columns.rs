@@ -205,14 +205,19 @@ impl Columns {
             Kind::Shorts => {
                 Form::Shorts(fill(cpu, [steps, count, count], |s, c, place| place.write(Short::new(at(s, c)))))
             }
-            Kind::Steps => Form::Steps(fill(cpu, [steps, count, count], |s, c, place| place.write(to_step(at(s, c))))),
+            Kind::Steps => Form::Steps(fill(cpu, [steps, count, count], |s, c, place| {
+                let step = place.write(Step::ZERO);
+                (step.scale, step.sums) = to_bytes(at(s, c), &mut step.hi, &mut step.lo);
+                step.sum = step.scale * (step.sums[0] + step.sums[1]) as f32;
+                step
+            })),
             Kind::Sixteens => {
                 let sizes = [steps, count.div_ceil(LANES), MOST / LANES];
                 Form::Sixteens(fill(cpu, sizes, |s, block, place| {
                     let all = place.write(Sixteen::ZERO);
                     for (i, c) in (block * LANES..count).take(LANES).enumerate() {
-                        let step = to_step(at(s, c));
-                        (all.hi[i], all.lo[i], all.scale[i], all.sum[i]) = (step.hi, step.lo, step.scale, step.sum);
+                        let (scale, sums) = to_bytes(at(s, c), &mut all.hi[i], &mut all.lo[i]);
+                        (all.scale[i], all.sum[i]) = (scale, scale * (sums[0] + sums[1]) as f32);
                     }
                     all
                 }))
@@ -307,13 +312,13 @@ fn fill<T: Send>(
     let tasks = steps.div_ceil(size);
     cpu.pool.run(count.div_ceil(group.max(1)) * tasks, |task| {
         let (first, from) = (task / tasks * group, task % tasks * size);
-        let columns = first..count.min(first + group);
-        for step in from..(from + size).min(steps) {
-            // SAFETY: a step of a group is of one task.
-            #[allow(unsafe_code)]
-            let row = unsafe { shared.slice(first * steps + step * columns.len(), columns.len()) };
-            for (column, place) in columns.clone().zip(row) {
-                make(step, column, place);
+        let (width, to) = (group.min(count - first), steps.min(from + size));
+        // SAFETY: these steps of a group are of one task.
+        #[allow(unsafe_code)]
+        let places = unsafe { shared.slice(first * steps + from * width, (to - from) * width) };
+        for column in 0..width {
+            for step in from..to {
+                make(step, first + column, &mut places[(step - from) * width + column]);
             }
         }
     });
@@ -325,14 +330,15 @@ fn fill<T: Send>(
     out
 }
 
-/// Rounds 32 values to bytes. Columns in bytes are made only where there is AVX-512.
-fn to_step(values: &[f32; STEP]) -> Step {
+/// Rounds 32 values to high and low bytes: their scale, and the sums of the halves. Columns in bytes are made only where there is
+/// AVX-512.
+fn to_bytes(values: &[f32; STEP], hi: &mut [i8; STEP], lo: &mut [i8; STEP]) -> (f32, [i32; 2]) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: an `Isa` above the baseline is there only if the processor has it.
     #[allow(unsafe_code)]
-    return unsafe { crate::avx512::inputs::step(values) };
+    return unsafe { crate::avx512::inputs::step(values, hi, lo) };
     #[cfg(not(target_arch = "x86_64"))]
-    unreachable!("{} values in bytes", values.len())
+    unreachable!("{} values in {} and {} bytes", values.len(), hi.len(), lo.len())
 }
 
 fn to_bf16(isa: Isa) -> fn(&[f32], &mut [bf16]) {
@@ -359,10 +365,10 @@ mod tests {
         }
         assert!((short.sum - values.iter().sum::<f32>()).abs() < 0.05);
         if Isa::available().contains(&Isa::Avx512) {
-            let step = to_step(&values);
-            assert_eq!((step.sums, step.scale, step.sum), (short.sums, short.scale, short.sum));
+            let (mut hi, mut lo) = ([0; STEP], [0; STEP]);
+            assert_eq!(to_bytes(&values, &mut hi, &mut lo), (short.scale, short.sums));
             for i in 0..STEP {
-                assert_eq!(i16::from(step.hi[i]) * 256 + i16::from(step.lo[i]), short.q[i]);
+                assert_eq!(i16::from(hi[i]) * 256 + i16::from(lo[i]), short.q[i]);
             }
         }
     }
