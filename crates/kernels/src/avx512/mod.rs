@@ -37,6 +37,12 @@ pub(crate) trait Runs {
     /// # Safety
     /// As [`over`], and what the type needs besides.
     unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights);
+
+    /// All `steps` were taken.
+    ///
+    /// # Safety
+    /// As [`Runs::run`].
+    unsafe fn end<B: Blocks>(&mut self, _steps: usize) {}
 }
 
 /// As [`portable::shorts`](crate::matmul::portable::shorts), with the columns in bytes.
@@ -138,6 +144,7 @@ unsafe fn all<B: Blocks, R: Runs>(rows: &impl Source, panel: &Panel, runs: &mut 
             runs.run::<B>(block * (B::LEN / STEP) + run, weights);
         });
     }
+    runs.end::<B>(panel.columns / STEP);
 }
 
 /// One run of 32 weights a row, over several columns.

@@ -145,7 +145,7 @@ pub(crate) enum Form {
     Shorts(Vec<Short>),
     /// The same in bytes.
     Steps(Vec<Step>),
-    /// The same in tiles of sixteen columns, the last ones padded: of 192 columns the steps one after another.
+    /// The same in tiles of sixteen columns, the last ones padded: of sixteen the steps one after another.
     Sixteens(Vec<Sixteen>),
     /// For plain weights.
     Floats(Aligned<f32>),
@@ -212,7 +212,7 @@ impl Columns {
                 step
             })),
             Kind::Sixteens => {
-                let sizes = [steps, count.div_ceil(LANES), MOST / LANES];
+                let sizes = [steps, count.div_ceil(LANES), 1];
                 Form::Sixteens(fill(cpu, sizes, |s, block, place| {
                     let all = place.write(Sixteen::ZERO);
                     for (i, c) in (block * LANES..count).take(LANES).enumerate() {
@@ -231,11 +231,6 @@ impl Columns {
         Self { form, count, stride }
     }
 
-    /// Where value `from` of `count` columns from `first` on, which lie together, is in tiles of bytes.
-    pub(crate) fn place(&self, first: usize, from: usize, count: usize) -> usize {
-        assert!(first.is_multiple_of(MOST), "columns that lie together");
-        first / LANES * (self.stride / STEP) + from / STEP * count.div_ceil(LANES)
-    }
 
     /// So many values of `count` columns are multiplied before the next ones are, that they stay in the second cache while they
     /// go over several panels.

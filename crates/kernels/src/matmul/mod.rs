@@ -304,8 +304,10 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, [first, from]: [
         // SAFETY, of all calls: an `Isa` above the baseline is there only if the processor has it.
         match (&x.form, isa) {
             (Form::Sixteens(x_), Isa::Amx) => {
+                let steps = x.stride / STEP;
+                let x_ = &x_[first / LANES * steps + from / STEP..];
                 #[allow(unsafe_code)]
-                return unsafe { crate::amx::integers(dtype, panel, &x_[x.place(first, from, out.len())..], out) };
+                return unsafe { crate::amx::integers(dtype, panel, x_, steps, out) };
             }
             (Form::Tiles(x_), Isa::Amx) => {
                 #[allow(unsafe_code)]
