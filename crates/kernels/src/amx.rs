@@ -379,7 +379,7 @@ fn other(x: &Sixteen) -> &Sixteen {
     let mut at: *const Sixteen = x;
     // SAFETY: nothing happens, and the place is that of `x`.
     unsafe {
-        asm!("/* {0} */", inout(reg) at, options(nostack, nomem, preserves_flags));
+        asm!("/* {0} */", inout(reg) at, options(nostack, preserves_flags));
         &*at
     }
 }
