@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use memmap2::{Mmap, MmapMut};
+use memmap2::{Mmap, MmapOptions, MmapRaw};
 
 /// The bytes of a file, read by the system when they are touched and shared by all who map them.
 #[derive(Debug)]
@@ -56,33 +57,77 @@ impl AsRef<[u8]> for MappedFile {
 
 /// Zeroed memory that begins on a page and, where the system has them, lies in large pages: less to look up for whoever
 /// reads all of it in order.
+///
+/// A large page is had only where all of it is mapped when it is first touched, so pieces lie side by side in regions that are
+/// mapped before: the many small matrices of a model would have none otherwise. A region goes when the last piece of it does,
+/// the memory of a piece with the piece.
 #[derive(Debug)]
 pub(crate) struct Memory(Pages);
 
 #[derive(Debug)]
 enum Pages {
-    Mapped(MmapMut),
+    Mapped {
+        region: Arc<MmapRaw>,
+        from: usize,
+        len: usize,
+    },
     /// Where nothing can be mapped.
     Plain(Vec<u8>),
 }
 
+/// The region that pieces are taken from, and how much of it was.
+static REGION: Mutex<(Weak<MmapRaw>, usize)> = Mutex::new((Weak::new(), 0));
+/// Bytes of a region, which are taken from the system only where they are touched; elsewhere a piece has its own.
+const BYTES: usize = if cfg!(target_os = "linux") { 256 << 20 } else { 0 };
+
+/// Bytes of a page, which a piece begins with.
+fn page() -> usize {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the function reads a number.
+    #[allow(unsafe_code)]
+    return usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(1 << 16);
+    #[cfg(not(target_os = "linux"))]
+    1
+}
+
 impl Memory {
     pub(crate) fn new(len: usize) -> Self {
-        match MmapMut::map_anon(len) {
-            Ok(map) => {
-                #[cfg(target_os = "linux")]
-                let _ = map.advise(memmap2::Advice::HugePage); // an advice, no more
-                Self(Pages::Mapped(map))
-            }
-            Err(_) => Self(Pages::Plain(vec![0; len])),
+        Self(Self::mapped(len).unwrap_or_else(|_| Pages::Plain(vec![0; len])))
+    }
+
+    fn mapped(len: usize) -> io::Result<Pages> {
+        let map = |len: usize| -> io::Result<Arc<MmapRaw>> {
+            let map = MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage); // an advice, no more
+            Ok(Arc::new(map.into()))
+        };
+        if len > BYTES / 2 {
+            return Ok(Pages::Mapped { region: map(len)?, from: 0, len });
         }
+        let mut last = REGION.lock().unwrap_or_else(PoisonError::into_inner);
+        let region = match last.0.upgrade() {
+            Some(region) if len <= BYTES - last.1 => region,
+            _ => {
+                let region = map(BYTES)?;
+                *last = (Arc::downgrade(&region), 0);
+                region
+            }
+        };
+        let from = last.1;
+        last.1 = (from + len).next_multiple_of(page());
+        Ok(Pages::Mapped { region, from, len })
     }
 }
 
 impl AsRef<[u8]> for Memory {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
-            Pages::Mapped(map) => map,
+            // SAFETY: inside the region, whose pieces do not overlap.
+            #[allow(unsafe_code)]
+            Pages::Mapped { region, from, len } => unsafe {
+                std::slice::from_raw_parts(region.as_ptr().add(*from), *len)
+            },
             Pages::Plain(bytes) => bytes,
         }
     }
@@ -91,8 +136,43 @@ impl AsRef<[u8]> for Memory {
 impl AsMut<[u8]> for Memory {
     fn as_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            Pages::Mapped(map) => map,
+            // SAFETY: as above, and this piece is borrowed by the caller alone.
+            #[allow(unsafe_code)]
+            Pages::Mapped { region, from, len } => unsafe {
+                std::slice::from_raw_parts_mut(region.as_mut_ptr().add(*from), *len)
+            },
             Pages::Plain(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Pages::Mapped { region, from, len } = &self.0 {
+            // SAFETY: nobody has the piece any more, nor is it given out again.
+            #[allow(unsafe_code)]
+            let _ = unsafe { region.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, *from, *len) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_zero_and_apart_from_each_other() {
+        let mut pieces: Vec<Memory> = [1, page(), 3 * page() + 7, BYTES / 2 + 1, 0, 5].map(Memory::new).into();
+        for (index, piece) in pieces.iter_mut().enumerate() {
+            assert!(piece.as_ref().iter().all(|byte| *byte == 0), "piece {index}");
+            piece.as_mut().fill(index as u8 + 1);
+        }
+        drop(pieces.remove(1));
+        let new = Memory::new(page());
+        assert!(new.as_ref().iter().all(|byte| *byte == 0));
+        for (piece, value) in pieces.iter().zip([1, 3, 4, 5, 6]) {
+            assert!(piece.as_ref().iter().all(|byte| *byte == value), "piece of {value}");
         }
     }
 }
