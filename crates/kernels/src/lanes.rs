@@ -17,7 +17,7 @@ pub(crate) trait Lanes: Copy {
     fn fetch<C: Cell>(_cells: &[C; LANES], _ahead: usize) {}
 }
 
-/// What a cache holds.
+/// What a cache holds: a number of at most eight bytes, whatever they are; zero if all are.
 pub(crate) trait Cell: Copy + Send + Sync {
     fn widen(cells: &[Self; LANES]) -> [f32; LANES];
     #[cfg(target_arch = "x86_64")]

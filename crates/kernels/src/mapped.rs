@@ -2,10 +2,14 @@
 
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
+
+use crate::lanes::Cell;
 
 /// The bytes of a file, read by the system when they are touched and shared by all who map them.
 #[derive(Debug)]
@@ -71,8 +75,8 @@ enum Pages {
         from: usize,
         len: usize,
     },
-    /// Where nothing can be mapped.
-    Plain(Vec<u8>),
+    /// Where nothing can be mapped: words, and bytes of them.
+    Plain(Vec<u64>, usize),
 }
 
 /// The region that pieces are taken from, and how much of it was.
@@ -92,7 +96,7 @@ fn page() -> usize {
 
 impl Memory {
     pub(crate) fn new(len: usize) -> Self {
-        Self(Self::mapped(len).unwrap_or_else(|_| Pages::Plain(vec![0; len])))
+        Self(Self::mapped(len).unwrap_or_else(|_| Pages::Plain(vec![0; len.div_ceil(8)], len)))
     }
 
     fn mapped(len: usize) -> io::Result<Pages> {
@@ -120,28 +124,71 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// Where it begins, at a multiple of eight bytes.
+    fn start(&self) -> *mut u8 {
+        match &self.0 {
+            Pages::Mapped { region, from, .. } => region.as_mut_ptr().wrapping_add(*from),
+            Pages::Plain(words, _) => words.as_ptr().cast_mut().cast(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        let (Pages::Mapped { len, .. } | Pages::Plain(_, len)) = &self.0;
+        *len
+    }
+}
+
 impl AsRef<[u8]> for Memory {
     fn as_ref(&self) -> &[u8] {
-        match &self.0 {
-            // SAFETY: inside the region, whose pieces do not overlap.
-            #[allow(unsafe_code)]
-            Pages::Mapped { region, from, len } => unsafe {
-                std::slice::from_raw_parts(region.as_ptr().add(*from), *len)
-            },
-            Pages::Plain(bytes) => bytes,
+        // SAFETY: the piece is inside its region and overlaps no other.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts(self.start(), self.len())
         }
     }
 }
 
 impl AsMut<[u8]> for Memory {
     fn as_mut(&mut self) -> &mut [u8] {
-        match &mut self.0 {
-            // SAFETY: as above, and this piece is borrowed by the caller alone.
-            #[allow(unsafe_code)]
-            Pages::Mapped { region, from, len } => unsafe {
-                std::slice::from_raw_parts_mut(region.as_mut_ptr().add(*from), *len)
-            },
-            Pages::Plain(bytes) => bytes,
+        // SAFETY: as above, and the piece is the caller's alone.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start(), self.len())
+        }
+    }
+}
+
+/// Cells in [`Memory`], zero at first.
+#[derive(Debug)]
+pub(crate) struct Cells<C>(Memory, PhantomData<C>);
+
+impl<C: Cell> Cells<C> {
+    pub(crate) fn new(count: usize) -> Self {
+        Self(Memory::new(count * size_of::<C>()), PhantomData)
+    }
+}
+
+impl<C: Cell> Deref for Cells<C> {
+    type Target = [C];
+
+    fn deref(&self) -> &[C] {
+        let bytes = self.0.as_ref();
+        // SAFETY: a cell has at most eight bytes, and any bytes are one.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<C>())
+        }
+    }
+}
+
+impl<C: Cell> DerefMut for Cells<C> {
+    fn deref_mut(&mut self) -> &mut [C] {
+        let bytes = self.0.as_mut();
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size_of::<C>())
         }
     }
 }

@@ -10,7 +10,7 @@ mod store;
 mod sums;
 mod within;
 
-use self::store::Cells;
+use self::store::Stored;
 pub use self::store::{CacheType, KvStore, UnknownCacheType};
 use self::sums::{score_rows, softmax, weigh};
 pub use self::within::{Attended, AttendedGradients, AttentionWithin};
@@ -199,13 +199,13 @@ impl Plan<'_> {
     #[inline(always)]
     fn chunk_by<L: Lanes>(&self, block: Block, chunk: usize, part: &mut Part) {
         match (&self.cache.keys, &self.cache.values) {
-            (Cells::F32(keys), Cells::F32(values)) => {
+            (Stored::F32(keys), Stored::F32(values)) => {
                 self.run::<L, f32>((keys, None), (values, None), block, chunk, part)
             }
-            (Cells::F16(keys), Cells::F16(values)) => {
+            (Stored::F16(keys), Stored::F16(values)) => {
                 self.run::<L, _>((keys, None), (values, None), block, chunk, part)
             }
-            (Cells::Q8 { cells: keys, scales: k }, Cells::Q8 { cells: values, scales: v }) => {
+            (Stored::Q8 { cells: keys, scales: k }, Stored::Q8 { cells: values, scales: v }) => {
                 self.run::<L, i8>((keys, Some(k)), (values, Some(v)), block, chunk, part);
             }
             _ => unreachable!("keys and values have one type"),
@@ -215,8 +215,8 @@ impl Plan<'_> {
     #[inline(always)]
     fn run<L: Lanes, C: Cell>(
         &self,
-        (keys, key_scales): (&[C], Option<&Vec<f32>>),
-        (values, value_scales): (&[C], Option<&Vec<f32>>),
+        (keys, key_scales): (&[C], Option<&[f32]>),
+        (values, value_scales): (&[C], Option<&[f32]>),
         block: Block,
         chunk: usize,
         part: &mut Part,

@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use half::f16;
 
+use crate::lanes::Cell;
+use crate::mapped::Cells;
 use crate::matmul::columns::LANES;
 
 /// Type of the cells of a cache.
@@ -53,10 +55,10 @@ pub struct UnknownCacheType(String);
 
 /// Cells, in one of the types.
 #[derive(Debug)]
-pub(super) enum Cells {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
-    Q8 { cells: Vec<i8>, scales: Vec<f32> },
+pub(super) enum Stored {
+    F32(Cells<f32>),
+    F16(Cells<f16>),
+    Q8 { cells: Cells<i8>, scales: Cells<f32> },
 }
 
 /// Keys and values of one layer.
@@ -65,8 +67,8 @@ pub struct KvStore {
     pub(super) heads: usize,
     pub(super) dim: usize,
     slots: usize,
-    pub(super) keys: Cells,
-    pub(super) values: Cells,
+    pub(super) keys: Stored,
+    pub(super) values: Stored,
 }
 
 impl KvStore {
@@ -74,9 +76,9 @@ impl KvStore {
     pub fn new(cells: CacheType, heads: usize, dim: usize, slots: usize) -> Self {
         let slots = slots.next_multiple_of(LANES);
         let make = |count: usize| match cells {
-            CacheType::F32 => Cells::F32(vec![0.0; count]),
-            CacheType::F16 => Cells::F16(vec![f16::ZERO; count]),
-            CacheType::Q8 => Cells::Q8 { cells: vec![0; count], scales: vec![0.0; heads * slots] },
+            CacheType::F32 => Stored::F32(Cells::new(count)),
+            CacheType::F16 => Stored::F16(Cells::new(count)),
+            CacheType::Q8 => Stored::Q8 { cells: Cells::new(count), scales: Cells::new(heads * slots) },
         };
         let padded = dim.next_multiple_of(LANES);
         Self { heads, dim, slots, keys: make(heads * slots * dim), values: make(heads * slots * padded) }
@@ -89,10 +91,10 @@ impl KvStore {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let of = |cells: &Cells| match cells {
-            Cells::F32(cells) => cells.len() * 4,
-            Cells::F16(cells) => cells.len() * 2,
-            Cells::Q8 { cells, scales } => cells.len() + scales.len() * 4,
+        let of = |cells: &Stored| match cells {
+            Stored::F32(cells) => cells.len() * 4,
+            Stored::F16(cells) => cells.len() * 2,
+            Stored::Q8 { cells, scales } => cells.len() + scales.len() * 4,
         };
         of(&self.keys) + of(&self.values)
     }
@@ -117,20 +119,20 @@ impl KvStore {
         if slots <= self.slots {
             return;
         }
-        fn wider<T: Copy + Default>(old: &[T], heads: usize, new: usize) -> Vec<T> {
-            let mut out = vec![T::default(); heads * new];
+        fn wider<C: Cell>(old: &[C], heads: usize, new: usize) -> Cells<C> {
+            let mut out = Cells::new(heads * new);
             for (old, out) in old.chunks_exact((old.len() / heads).max(1)).zip(out.chunks_exact_mut(new)) {
                 out[..old.len()].copy_from_slice(old);
             }
             out
         }
         let heads = self.heads;
-        let grow = |cells: &mut Cells, span: usize| {
+        let grow = |cells: &mut Stored, span: usize| {
             *cells = match cells {
-                Cells::F32(cells) => Cells::F32(wider(cells, heads, span)),
-                Cells::F16(cells) => Cells::F16(wider(cells, heads, span)),
-                Cells::Q8 { cells, scales } => {
-                    Cells::Q8 { cells: wider(cells, heads, span), scales: wider(scales, heads, slots) }
+                Stored::F32(cells) => Stored::F32(wider(cells, heads, span)),
+                Stored::F16(cells) => Stored::F16(wider(cells, heads, span)),
+                Stored::Q8 { cells, scales } => {
+                    Stored::Q8 { cells: wider(cells, heads, span), scales: wider(scales, heads, slots) }
                 }
             };
         };
@@ -165,15 +167,15 @@ impl KvStore {
 }
 
 /// Writes a row to `at`, `at + step`, …, and its scale.
-fn write(cells: &mut Cells, row: &[f32], at: usize, step: usize, scale_at: usize) {
+fn write(cells: &mut Stored, row: &[f32], at: usize, step: usize, scale_at: usize) {
     match cells {
-        Cells::F32(cells) => {
+        Stored::F32(cells) => {
             cells[at..].iter_mut().step_by(step).zip(row).for_each(|(cell, value)| *cell = *value);
         }
-        Cells::F16(cells) => {
+        Stored::F16(cells) => {
             cells[at..].iter_mut().step_by(step).zip(row).for_each(|(cell, value)| *cell = f16::from_f32(*value));
         }
-        Cells::Q8 { cells, scales } => {
+        Stored::Q8 { cells, scales } => {
             let bits = row.iter().fold(0, |most, value| (value.to_bits() & 0x7fff_ffff).max(most));
             let most = f32::from_bits(bits);
             // What is not finite makes the scale NaN, and so whatever reads it.
