@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args as ClapArgs;
 use jielong::pipeline::Pipeline;
 use jielong_core::{Logits, Model, State, Token};
-use jielong_kernels::{Cpu, Matrix, read_time};
+use jielong_kernels::{Cpu, Matrix, keep_memory, read_time};
 use jielong_llama::{Compute, KvCache, Llama};
 use serde_json::json;
 
@@ -67,6 +67,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
     };
     let load = start.elapsed().as_secs_f64();
     model.settle();
+    keep_memory();
     let prefill = prefill(&model, args.prompt, args.repeat)?;
     let decodes =
         args.depth.iter().map(|&depth| decode(&model, depth, args.new, args.repeat)).collect::<Result<_>>()?;

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use jielong::pipeline::{News, Pipeline};
 use jielong::session::{Answer, Session};
 use jielong_core::StopReason;
+use jielong_kernels::keep_memory;
 use jielong_text::{Message, SpanKind, Template};
 use serde_json::json;
 
@@ -66,6 +67,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
     let settings = args.model.settings(global)?;
     let mut pipeline = Pipeline::open(&args.model.local(global)?, &settings)?;
     let draft = args.speculation.draft(&pipeline, &settings, global)?;
+    keep_memory();
     if args.raw {
         pipeline.template = Some(Template::Affix { prefix: String::new(), suffix: String::new() });
     } else if let Some([prefix, suffix]) = args.template.as_deref() {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use jielong::pipeline::{News, Outcome, Pipeline, TextRequest};
 use jielong_core::{Model, Sampler, Step, Token};
+use jielong_kernels::keep_memory;
 use jielong_text::{Specials, Tokenizer};
 use serde_json::{Value, json};
 
@@ -73,6 +74,7 @@ pub fn run(args: Args, global: &Global) -> Result<()> {
     let settings = args.model.settings(global)?;
     let pipeline = Pipeline::open(&args.model.local(global)?, &settings)?;
     let draft = args.speculation.draft(&pipeline, &settings, global)?;
+    keep_memory();
     let mut guesses = args.speculation.guesses(draft.as_ref())?;
     let prompt = prompt(&args, &pipeline)?;
     let base = global.sampling(sampling::recommended(&pipeline.assets.generation));
