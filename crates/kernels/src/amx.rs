@@ -283,7 +283,7 @@ impl Runs for Many<'_> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-    unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
+    unsafe fn run<B: Blocks>(&mut self, _panel: usize, step: usize, weights: &Weights) {
         let centre = _mm512_set1_epi8((1u8 << B::CENTRE).cast_signed());
         let u = if B::CENTRE == 0 { weights.u } else { weights.u.map(|u| _mm512_sub_epi8(u, centre)) };
         self.held.push(Weights { u, ..*weights });
@@ -421,5 +421,5 @@ fn scaled<B: Blocks>(weights: &Weights, half: usize, x: &Sixteen, sums: &Sums, f
 pub(crate) unsafe fn integers(d: Dtype, panel: &Panel, x: &[Sixteen], steps: usize, out: &mut [[f32; LANES]]) {
     let _tiles = Tiles::new(if d == Dtype::Q6_K { &HALVES } else { &BYTES });
     let sums = Lined([[[[0; LANES]; LANES]; 2]; 2]);
-    over(d, panel, &mut Many { x, steps, out, sums, held: Vec::with_capacity(HELD) });
+    over(d, std::slice::from_ref(panel), &mut Many { x, steps, out, sums, held: Vec::with_capacity(HELD) });
 }

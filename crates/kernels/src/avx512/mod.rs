@@ -21,22 +21,24 @@ use self::blocks::{Blocks, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Weights}
 use self::plain::{F16, F32, Pairs, Wide, multiply};
 use self::turn::{Pointers, Source, Turned};
 use crate::dtype::Dtype;
-use crate::matmul::columns::{LANES, LINE, STEP, Step};
+use crate::matmul::columns::{LANES, LINE, STEP, Step, TOGETHER};
 use crate::matmul::rows::{Data, Panel};
 
 /// Columns that are computed side by side, with two registers for each sum.
 const PAIRS: usize = 4;
+/// Bytes of a row that are fetched ahead of a step that takes little time.
+const AHEAD: usize = 64;
 
 /// What is done with the weights of a panel, step by step of the inner dimension.
 pub(crate) trait Runs {
     /// A step takes so long that the weights of the next one are fetched meanwhile.
     const LONG: bool;
 
-    /// Takes the 32 weights a row of step `step`.
+    /// Takes the 32 weights a row of step `step` of a panel.
     ///
     /// # Safety
     /// As [`over`], and what the type needs besides.
-    unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights);
+    unsafe fn run<B: Blocks>(&mut self, panel: usize, step: usize, weights: &Weights);
 
     /// All `steps` were taken.
     ///
@@ -45,27 +47,32 @@ pub(crate) trait Runs {
     unsafe fn end<B: Blocks>(&mut self, _steps: usize) {}
 }
 
-/// As [`portable::shorts`](crate::matmul::portable::shorts), with the columns in bytes.
+/// As [`portable::shorts`](crate::matmul::portable::shorts), with the columns in bytes; of several panels one column.
 ///
 /// # Safety
-/// The processor has AVX-512 F, BW, VL, DQ and VNNI. `x` has `stride` columns a step, `first + out.len()` of them at least.
+/// The processor has AVX-512 F, BW, VL, DQ and VNNI. `x` has `stride` columns a step, `first` and those of `out` at least.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(crate) unsafe fn steps(d: Dtype, panel: &Panel, x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
+pub(crate) unsafe fn steps(d: Dtype, panels: &[Panel], x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
     let x = &x[first..];
-    if let [out] = out {
-        let mut one = One { x, stride, y: [_mm512_loadu_ps(out.as_ptr())] };
-        over(d, panel, &mut one);
-        _mm512_storeu_ps(out.as_mut_ptr(), one.y[0]);
+    if out.len() == panels.len() {
+        let mut one = One { x, stride, y: [_mm512_setzero_ps(); TOGETHER] };
+        for (y, out) in one.y.iter_mut().zip(&*out) {
+            *y = _mm512_loadu_ps(out.as_ptr());
+        }
+        over(d, panels, &mut one);
+        for (y, out) in one.y.iter().zip(out) {
+            _mm512_storeu_ps(out.as_mut_ptr(), *y);
+        }
     } else {
-        over(d, panel, &mut Many { x, stride, out });
+        over(d, panels, &mut Many { x, stride, out });
     }
 }
 
-/// One column: its sums stay in a register.
+/// One column: a sum of each panel.
 struct One<'a> {
     x: &'a [Step],
     stride: usize,
-    y: [__m512; 1],
+    y: [__m512; TOGETHER],
 }
 
 impl Runs for One<'_> {
@@ -73,8 +80,9 @@ impl Runs for One<'_> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-    unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
-        self.y = add::<B, 1>(weights, std::array::from_ref(&self.x[step * self.stride]), self.y);
+    unsafe fn run<B: Blocks>(&mut self, panel: usize, step: usize, weights: &Weights) {
+        let x = std::array::from_ref(&self.x[step * self.stride]);
+        [self.y[panel]] = add::<B, 1>(weights, x, [self.y[panel]]);
     }
 }
 
@@ -90,59 +98,65 @@ impl Runs for Many<'_> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-    unsafe fn run<B: Blocks>(&mut self, step: usize, weights: &Weights) {
+    unsafe fn run<B: Blocks>(&mut self, _panel: usize, step: usize, weights: &Weights) {
         columns::<B>(weights, &self.x[step * self.stride..][..self.out.len()], self.out);
     }
 }
 
-/// All weights of a panel.
+/// All weights of a panel, or of several that are turned, [`TOGETHER`] at most, block by block in turn.
 ///
 /// # Safety
 /// The processor has AVX-512 F, BW, VL, DQ and VNNI.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(crate) unsafe fn over(d: Dtype, panel: &Panel, runs: &mut impl Runs) {
+pub(crate) unsafe fn over(d: Dtype, panels: &[Panel], runs: &mut impl Runs) {
     match d {
-        Dtype::Q8_0 => either::<Q8_0>(panel, runs),
-        Dtype::Q4_0 => either::<Q4_0>(panel, runs),
-        Dtype::Q4_1 => either::<Q4_1>(panel, runs),
-        Dtype::Q5_0 => either::<Q5_0>(panel, runs),
-        Dtype::Q5_1 => either::<Q5_1>(panel, runs),
-        Dtype::Q4_K => either::<Q4K>(panel, runs),
-        Dtype::Q5_K => either::<Q5K>(panel, runs),
-        _ => either::<Q6K>(panel, runs),
+        Dtype::Q8_0 => either::<Q8_0>(panels, runs),
+        Dtype::Q4_0 => either::<Q4_0>(panels, runs),
+        Dtype::Q4_1 => either::<Q4_1>(panels, runs),
+        Dtype::Q5_0 => either::<Q5_0>(panels, runs),
+        Dtype::Q5_1 => either::<Q5_1>(panels, runs),
+        Dtype::Q4_K => either::<Q4K>(panels, runs),
+        Dtype::Q5_K => either::<Q5K>(panels, runs),
+        _ => either::<Q6K>(panels, runs),
     }
 }
 
-/// A panel in either form.
+/// Panels in either form.
 ///
 /// # Safety
-/// As [`over`]; the rows of the panel are of type `B`.
+/// As [`over`]; the rows of the panels are of type `B`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn either<B: Blocks>(panel: &Panel, runs: &mut impl Runs) {
-    match panel.data {
-        Data::Rows(rows) => all::<B, _>(&Pointers(rows.map(<[u8]>::as_ptr)), panel, runs),
-        Data::Turned(bytes) => all::<B, _>(&Turned(bytes.as_ptr()), panel, runs),
+unsafe fn either<B: Blocks>(panels: &[Panel], runs: &mut impl Runs) {
+    let mut turned = [Turned(std::ptr::null()); TOGETHER];
+    for (turned, panel) in turned.iter_mut().zip(panels) {
+        match panel.data {
+            Data::Rows(rows) => return all::<B, _>(&[Pointers(rows.map(<[u8]>::as_ptr))], panel, runs),
+            Data::Turned(bytes) => *turned = Turned(bytes.as_ptr()),
+        }
     }
+    all::<B, _>(&turned[..panels.len()], &panels[0], runs);
 }
 
-/// All blocks of a panel.
+/// All blocks of panels.
 ///
 /// # Safety
-/// As [`either`]; `rows` are those of the panel.
+/// As [`either`]; `rows` are those of the panels, of which `panel` is the first.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn all<B: Blocks, R: Runs>(rows: &impl Source, panel: &Panel, runs: &mut R) {
+unsafe fn all<B: Blocks, R: Runs>(rows: &[impl Source], panel: &Panel, runs: &mut R) {
+    let part = B::BYTES * STEP / B::LEN;
     let mut ahead = Ahead::new(panel, panel.columns / STEP);
     for block in 0..panel.columns / B::LEN {
-        B::unpack(rows, block * B::BYTES, |run, weights| {
-            let part = B::BYTES * STEP / B::LEN;
-            if R::LONG {
-                rows.fetch((block + 1) * B::BYTES + run * part, part);
-            }
-            ahead.step();
-            runs.run::<B>(block * (B::LEN / STEP) + run, weights);
-        });
+        for (index, rows) in rows.iter().enumerate() {
+            B::unpack(rows, block * B::BYTES, |run, weights| {
+                if R::LONG || B::LEN == STEP {
+                    rows.fetch(block * B::BYTES + run * part + if R::LONG { B::BYTES } else { AHEAD }, part);
+                }
+                ahead.step();
+                runs.run::<B>(index, block * (B::LEN / STEP) + run, weights);
+            });
+        }
     }
     runs.end::<B>(panel.columns / STEP);
 }

@@ -44,6 +44,7 @@ pub(crate) trait Source {
 pub(crate) struct Pointers(pub [*const u8; LANES]);
 
 /// A panel that was turned: byte `at` of the rows is at `16 · at`.
+#[derive(Clone, Copy)]
 pub(super) struct Turned(pub *const u8);
 
 impl Source for Turned {

@@ -17,6 +17,9 @@ pub(crate) const STEP: usize = 32;
 pub(crate) const LANES: usize = 16;
 /// Bytes of a line of a cache.
 pub(crate) const LINE: usize = 64;
+/// Panels of short blocks that are turned and go over one column together: memory is faster with several streams that are fetched
+/// a little ahead than with one, and slower where the parts of a long block are read out of order.
+pub(crate) const TOGETHER: usize = 4;
 /// Values of the inner dimension after which the sums of a product of floats are added up.
 pub(crate) const BLOCK: usize = 1024;
 /// Columns that go over a panel before it is left: their sums stay in the first cache.
@@ -231,6 +234,11 @@ impl Columns {
         Self { form, count, stride }
     }
 
+
+    /// Whether several turned panels go over a column together.
+    pub(crate) fn takes_several(&self) -> bool {
+        matches!(self.form, Form::Steps(_))
+    }
 
     /// So many values of `count` columns are multiplied before the next ones are, that they stay in the second cache while they
     /// go over several panels.

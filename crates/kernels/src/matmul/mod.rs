@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::columns::{COLUMNS, Columns, Form, Kind, LANES, Lined, MOST, STEP};
+use self::columns::{COLUMNS, Columns, Form, Kind, LANES, Lined, MOST, STEP, TOGETHER};
 use self::rows::{Data, Panel, Rows};
 use crate::cpu::{Cpu, Isa};
 use crate::dtype::Dtype;
@@ -237,11 +237,20 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
                     &mut many.0[..count]
                 }
             };
+            let mut first = first;
+            let several = count == 1 && columns.takes_several() && job.matrix.is_turned() && dtype.block_len() == STEP;
+            while several && end - first >= TOGETHER {
+                let panels: [Panel; TOGETHER] = std::array::from_fn(|index| job.matrix.panel(first + index));
+                let mut sums = Lined([[0.0; LANES]; TOGETHER]);
+                multiply(isa, dtype, &panels, columns, [start, 0], &mut sums.0);
+                job.put(start, first, &sums.0.each_ref().map(std::slice::from_ref));
+                first += TOGETHER;
+            }
             for index in first..end {
                 let mut panel = job.matrix.panel(index);
                 panel.next = if index + 1 < end { job.matrix.panel_bytes(index + 1) } else { next };
                 sums.fill([0.0; LANES]);
-                multiply(isa, dtype, &panel, columns, [start, 0], sums);
+                multiply(isa, dtype, &[panel], columns, [start, 0], sums);
                 job.put(start, index, &[sums]);
             }
         } else {
@@ -249,7 +258,7 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
             for from in (0..width).step_by(chunk) {
                 for (index, sums) in (first..end).zip(&mut sums) {
                     let part = job.matrix.panel(index).part(dtype, from..width.min(from + chunk));
-                    multiply(isa, dtype, &part, columns, [start, from], &mut sums.0[..count]);
+                    multiply(isa, dtype, &[part], columns, [start, from], &mut sums.0[..count]);
                 }
             }
             let sums: Vec<&[[f32; LANES]]> = sums.iter().map(|sums| &sums.0[..count]).collect();
@@ -295,9 +304,19 @@ impl Job<'_> {
     }
 }
 
-/// Adds a panel's products with the columns from `first` on to `out`; the panel begins at value `from` of the rows.
-fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, [first, from]: [usize; 2], out: &mut [[f32; LANES]]) {
-    assert!(first + out.len() <= x.count && from + panel.columns <= x.stride, "columns that are not there");
+/// Adds a panel's products with the columns from `first` on to `out`, or those of several panels with one column; the panels begin
+/// at value `from` of the rows.
+fn multiply(
+    isa: Isa,
+    dtype: Dtype,
+    panels: &[Panel],
+    x: &Columns,
+    [first, from]: [usize; 2],
+    out: &mut [[f32; LANES]],
+) {
+    let (panel, count) = (&panels[0], out.len() / panels.len());
+    assert!(first + count <= x.count && from + panel.columns <= x.stride, "columns that are not there");
+    assert!(panels.len() == 1 || count == 1 && x.takes_several(), "one column of several panels");
     let (step, float) = (from / STEP * x.count, first * x.stride + from);
     #[cfg(target_arch = "x86_64")]
     {
@@ -315,7 +334,7 @@ fn multiply(isa: Isa, dtype: Dtype, panel: &Panel, x: &Columns, [first, from]: [
             }
             (Form::Steps(x_), Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx) => {
                 #[allow(unsafe_code)]
-                return unsafe { crate::avx512::steps(dtype, panel, &x_[step..], x.count, first, out) };
+                return unsafe { crate::avx512::steps(dtype, panels, &x_[step..], x.count, first, out) };
             }
             (Form::Floats(x_), Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx) => {
                 #[allow(unsafe_code)]
