@@ -33,6 +33,8 @@ const AHEAD: usize = 64;
 pub(crate) trait Runs {
     /// A step takes so long that the weights of the next one are fetched meanwhile.
     const LONG: bool;
+    /// Panels that are taken together.
+    const PANELS: usize = 1;
 
     /// Takes the 32 weights a row of step `step` of a panel.
     ///
@@ -55,28 +57,45 @@ pub(crate) trait Runs {
 pub(crate) unsafe fn steps(d: Dtype, panels: &[Panel], x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
     let x = &x[first..];
     if out.len() == panels.len() {
-        let mut one = One { x, stride, y: [_mm512_setzero_ps(); TOGETHER] };
-        for (y, out) in one.y.iter_mut().zip(&*out) {
-            *y = _mm512_loadu_ps(out.as_ptr());
-        }
-        over(d, panels, &mut one);
-        for (y, out) in one.y.iter().zip(out) {
-            _mm512_storeu_ps(out.as_mut_ptr(), *y);
+        if let Some(out) = out.as_mut_array::<TOGETHER>() {
+            one(d, panels, x, stride, out);
+        } else if let [out] = out {
+            one(d, panels, x, stride, std::array::from_mut(out));
+        } else {
+            unreachable!("one panel, or as many as go together");
         }
     } else {
         over(d, panels, &mut Many { x, stride, out });
     }
 }
 
-/// One column: a sum of each panel.
-struct One<'a> {
-    x: &'a [Step],
-    stride: usize,
-    y: [__m512; TOGETHER],
+/// The first column, and a panel for each of `out`.
+///
+/// # Safety
+/// As [`steps`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn one<const P: usize>(d: Dtype, panels: &[Panel], x: &[Step], stride: usize, out: &mut [[f32; LANES]; P]) {
+    let mut one = One { x, stride, y: [_mm512_setzero_ps(); P] };
+    for (y, out) in one.y.iter_mut().zip(&*out) {
+        *y = _mm512_loadu_ps(out.as_ptr());
+    }
+    over(d, panels, &mut one);
+    for (y, out) in one.y.iter().zip(out) {
+        _mm512_storeu_ps(out.as_mut_ptr(), *y);
+    }
 }
 
-impl Runs for One<'_> {
+/// One column: a sum of each panel.
+struct One<'a, const P: usize> {
+    x: &'a [Step],
+    stride: usize,
+    y: [__m512; P],
+}
+
+impl<const P: usize> Runs for One<'_, P> {
     const LONG: bool = false;
+    const PANELS: usize = P;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
@@ -135,7 +154,7 @@ unsafe fn either<B: Blocks>(panels: &[Panel], runs: &mut impl Runs) {
             Data::Turned(bytes) => *turned = Turned(bytes.as_ptr()),
         }
     }
-    all::<B, _>(&turned[..panels.len()], &panels[0], runs);
+    all::<B, _>(&turned, &panels[0], runs);
 }
 
 /// All blocks of panels.
@@ -148,9 +167,9 @@ unsafe fn all<B: Blocks, R: Runs>(rows: &[impl Source], panel: &Panel, runs: &mu
     let part = B::BYTES * STEP / B::LEN;
     let mut ahead = Ahead::new(panel, panel.columns / STEP);
     for block in 0..panel.columns / B::LEN {
-        for (index, rows) in rows.iter().enumerate() {
+        for (index, rows) in rows.iter().enumerate().take(R::PANELS) {
             B::unpack(rows, block * B::BYTES, |run, weights| {
-                if R::LONG || B::LEN == STEP {
+                if R::LONG || R::PANELS > 1 {
                     rows.fetch(block * B::BYTES + run * part + if R::LONG { B::BYTES } else { AHEAD }, part);
                 }
                 ahead.step();

@@ -31,6 +31,9 @@ use crate::shared::Disjoint;
 /// Bytes of weights that make a task worth handing over.
 const TASK: usize = 32 << 10;
 
+/// Bytes of a panel that is worth to be read beside others; of shorter ones, streams would begin too often.
+const LONG: usize = 16 << 10;
+
 /// Where the weights of a model are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
@@ -238,7 +241,8 @@ pub fn matmul(cpu: &Cpu, x: &[f32], matrices: &[&Matrix]) -> Vec<Vec<f32>> {
                 }
             };
             let mut first = first;
-            let several = count == 1 && columns.takes_several() && job.matrix.is_turned() && dtype.block_len() == STEP;
+            let long = dtype.block_len() == STEP && job.matrix.row_bytes() * LANES >= LONG;
+            let several = count == 1 && long && job.matrix.is_turned() && columns.takes_several();
             while several && end - first >= TOGETHER {
                 let panels: [Panel; TOGETHER] = std::array::from_fn(|index| job.matrix.panel(first + index));
                 let mut sums = Lined([[0.0; LANES]; TOGETHER]);
