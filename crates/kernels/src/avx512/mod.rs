@@ -54,7 +54,14 @@ pub(crate) trait Runs {
 /// # Safety
 /// The processor has AVX-512 F, BW, VL, DQ and VNNI. `x` has `stride` columns a step, `first` and those of `out` at least.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(crate) unsafe fn steps(d: Dtype, panels: &[Panel], x: &[Step], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
+pub(crate) unsafe fn steps(
+    d: Dtype,
+    panels: &[Panel],
+    x: &[Step],
+    stride: usize,
+    first: usize,
+    out: &mut [[f32; LANES]],
+) {
     let x = &x[first..];
     if out.len() == panels.len() {
         if let Some(out) = out.as_mut_array::<TOGETHER>() {

@@ -234,7 +234,6 @@ impl Columns {
         Self { form, count, stride }
     }
 
-
     /// Whether several turned panels go over a column together.
     pub(crate) fn takes_several(&self) -> bool {
         matches!(self.form, Form::Steps(_))
