@@ -75,7 +75,7 @@ enum Pages {
         from: usize,
         len: usize,
     },
-    /// Where nothing can be mapped: words, and bytes of them.
+    /// Where nothing can be mapped: words, as cells want to begin at theirs, and how many bytes of them.
     Plain(Vec<u64>, usize),
 }
 
@@ -124,37 +124,30 @@ impl Memory {
     }
 }
 
-impl Memory {
-    /// Where it begins, at a multiple of eight bytes.
-    fn start(&self) -> *mut u8 {
-        match &self.0 {
-            Pages::Mapped { region, from, .. } => region.as_mut_ptr().wrapping_add(*from),
-            Pages::Plain(words, _) => words.as_ptr().cast_mut().cast(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        let (Pages::Mapped { len, .. } | Pages::Plain(_, len)) = &self.0;
-        *len
-    }
-}
-
 impl AsRef<[u8]> for Memory {
     fn as_ref(&self) -> &[u8] {
+        let (start, len) = match &self.0 {
+            Pages::Mapped { region, from, len } => (region.as_ptr().wrapping_add(*from), *len),
+            Pages::Plain(words, len) => (words.as_ptr().cast(), *len),
+        };
         // SAFETY: the piece is inside its region and overlaps no other.
         #[allow(unsafe_code)]
         unsafe {
-            std::slice::from_raw_parts(self.start(), self.len())
+            std::slice::from_raw_parts(start, len)
         }
     }
 }
 
 impl AsMut<[u8]> for Memory {
     fn as_mut(&mut self) -> &mut [u8] {
+        let (start, len) = match &mut self.0 {
+            Pages::Mapped { region, from, len } => (region.as_mut_ptr().wrapping_add(*from), *len),
+            Pages::Plain(words, len) => (words.as_mut_ptr().cast(), *len),
+        };
         // SAFETY: as above, and the piece is the caller's alone.
         #[allow(unsafe_code)]
         unsafe {
-            std::slice::from_raw_parts_mut(self.start(), self.len())
+            std::slice::from_raw_parts_mut(start, len)
         }
     }
 }

@@ -33,7 +33,7 @@ const AHEAD: usize = 64;
 pub(crate) trait Runs {
     /// A step takes so long that the weights of the next one are fetched meanwhile.
     const LONG: bool;
-    /// Panels that are taken together.
+    /// Panels that are taken together: one, or [`TOGETHER`], which are turned.
     const PANELS: usize = 1;
 
     /// Takes the 32 weights a row of step `step` of a panel.
@@ -137,14 +137,14 @@ impl Runs for Many<'_> {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(crate) unsafe fn over(d: Dtype, panels: &[Panel], runs: &mut impl Runs) {
     match d {
-        Dtype::Q8_0 => either::<Q8_0>(panels, runs),
-        Dtype::Q4_0 => either::<Q4_0>(panels, runs),
-        Dtype::Q4_1 => either::<Q4_1>(panels, runs),
-        Dtype::Q5_0 => either::<Q5_0>(panels, runs),
-        Dtype::Q5_1 => either::<Q5_1>(panels, runs),
-        Dtype::Q4_K => either::<Q4K>(panels, runs),
-        Dtype::Q5_K => either::<Q5K>(panels, runs),
-        _ => either::<Q6K>(panels, runs),
+        Dtype::Q8_0 => either::<Q8_0, _>(panels, runs),
+        Dtype::Q4_0 => either::<Q4_0, _>(panels, runs),
+        Dtype::Q4_1 => either::<Q4_1, _>(panels, runs),
+        Dtype::Q5_0 => either::<Q5_0, _>(panels, runs),
+        Dtype::Q5_1 => either::<Q5_1, _>(panels, runs),
+        Dtype::Q4_K => either::<Q4K, _>(panels, runs),
+        Dtype::Q5_K => either::<Q5K, _>(panels, runs),
+        _ => either::<Q6K, _>(panels, runs),
     }
 }
 
@@ -153,15 +153,23 @@ pub(crate) unsafe fn over(d: Dtype, panels: &[Panel], runs: &mut impl Runs) {
 /// # Safety
 /// As [`over`]; the rows of the panels are of type `B`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn either<B: Blocks>(panels: &[Panel], runs: &mut impl Runs) {
+unsafe fn either<B: Blocks, R: Runs>(panels: &[Panel], runs: &mut R) {
+    assert!(panels.len() == R::PANELS, "{} panels", panels.len());
     let mut turned = [Turned(std::ptr::null()); TOGETHER];
     for (turned, panel) in turned.iter_mut().zip(panels) {
         match panel.data {
-            Data::Rows(rows) => return all::<B, _>(&[Pointers(rows.map(<[u8]>::as_ptr))], panel, runs),
             Data::Turned(bytes) => *turned = Turned(bytes.as_ptr()),
+            Data::Rows(rows) => {
+                assert!(R::PANELS == 1, "panels that are not turned");
+                return all::<B, R, 1>(&[Pointers(rows.map(<[u8]>::as_ptr))], panel, runs);
+            }
         }
     }
-    all::<B, _>(&turned, &panels[0], runs);
+    if R::PANELS == 1 {
+        all::<B, R, 1>(&[turned[0]], &panels[0], runs);
+    } else {
+        all::<B, R, TOGETHER>(&turned, &panels[0], runs);
+    }
 }
 
 /// All blocks of panels.
@@ -170,14 +178,14 @@ unsafe fn either<B: Blocks>(panels: &[Panel], runs: &mut impl Runs) {
 /// As [`either`]; `rows` are those of the panels, of which `panel` is the first.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn all<B: Blocks, R: Runs>(rows: &[impl Source], panel: &Panel, runs: &mut R) {
+unsafe fn all<B: Blocks, R: Runs, const P: usize>(rows: &[impl Source; P], panel: &Panel, runs: &mut R) {
     let part = B::BYTES * STEP / B::LEN;
     let mut ahead = Ahead::new(panel, panel.columns / STEP);
     for block in 0..panel.columns / B::LEN {
-        for (index, rows) in rows.iter().enumerate().take(R::PANELS) {
-            B::unpack(rows, block * B::BYTES, |run, weights| {
-                if R::LONG || R::PANELS > 1 {
-                    rows.fetch(block * B::BYTES + run * part + if R::LONG { B::BYTES } else { AHEAD }, part);
+        for index in 0..P {
+            B::unpack(&rows[index], block * B::BYTES, |run, weights| {
+                if R::LONG || P > 1 {
+                    rows[index].fetch(block * B::BYTES + run * part + if R::LONG { B::BYTES } else { AHEAD }, part);
                 }
                 ahead.step();
                 runs.run::<B>(index, block * (B::LEN / STEP) + run, weights);
