@@ -8,13 +8,15 @@ const MOST: i32 = i32::MAX;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGE: usize = if usize::BITS == 64 { 1 << 30 } else { 0 };
 
-/// Has the allocator give back what is free and from then on keep memory of large tensors for the next ones, where it is glibc's. Otherwise each of them comes from the
-/// system anew, page by page, which takes a picture codec a tenth of its time. What the calling thread takes from then on lies in large
-/// pages. For programs whose tensors come and go, once what is needed but for a while, as to read a model, was given back.
+/// Has the allocator give back what is free, and from then on keep the memory of large tensors for the next ones, where it is
+/// glibc's. Otherwise each of them comes from the system anew, page by page, which takes a picture codec a tenth of its time.
+/// What the calling thread takes from then on lies in large pages. For programs whose tensors come and go, once what is needed
+/// but for a while, as to read a model, was given back.
 pub fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: the first function gives free pages back, the next ones set numbers of the allocator, under its lock. The memory is given back at once, untouched, and
-    // stays the allocator's, by these numbers; the advice is about its whole pages and changes nothing that the program sees.
+    // SAFETY: the first function gives free pages to the system, the next two set numbers of the allocator, all under its locks.
+    // The memory is given back at once, untouched, and stays the allocator's, by these numbers; the advice is about its whole
+    // pages and changes nothing that the program sees.
     #[allow(unsafe_code)]
     unsafe {
         libc::malloc_trim(0);
