@@ -263,10 +263,18 @@ fn pixels_and_samples_are_learned_as_codes_are() {
     let task = |name: &str, data: &Path, kind: &str| {
         format!("[[task]]\nname = {name:?}\ndata = {:?}\nanswer = {{ {kind} = \"this\" }}\n", data.to_str().unwrap())
     };
-    let tasks = task("finish", &pictures, "image") + &task("go-on", &sounds, "audio");
+    let changes = "variants = 1\nchanges = { shift = 0.01, speed = 0.5, gain = 6.0 }\n";
+    let tasks = task("finish", &pictures, "image") + &task("go-on", &sounds, "audio") + changes;
     let path = program.path("train.toml");
     fs::write(&path, recipe + &tasks).unwrap();
-    program.ok(&["train", path.to_str().unwrap(), "--steps", "40"]);
+    let output = program.run(&["train", path.to_str().unwrap(), "--steps", "40"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    let counted = told.split("go-on ").nth(1).and_then(|rest| rest.split([',', ';', ' ', '\n']).next()).unwrap();
+    let [learned, held_out] = counted.split('+').map(|n| n.parse::<usize>().unwrap()).collect::<Vec<_>>()[..] else {
+        panic!("{told}")
+    };
+    assert_eq!(learned, 2 * (12 - held_out), "each sound that is learned from as it is, and changed");
 
     let model = program.path("run/model");
     let model = model.to_str().unwrap();

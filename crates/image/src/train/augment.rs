@@ -1,6 +1,6 @@
 //! Random changes of pictures, so that few of them are many: another part, size, side, hue.
 
-use jielong_nn::train::Random;
+use jielong_nn::train::{ChangesError, Random};
 use serde::{Deserialize, Serialize};
 
 use crate::picture::{EditError, Filter, Picture};
@@ -17,18 +17,6 @@ pub struct Changes {
     pub zoom: f64,
     /// The most that half of the pictures are turned in hue, in degrees.
     pub hue: f64,
-}
-
-/// A change that cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("`changes.{key}` = {value}; a number from 0 to {most} is expected")]
-pub struct ChangesError {
-    /// The key.
-    pub key: &'static str,
-    /// Its value.
-    pub value: f64,
-    /// The largest that is expected.
-    pub most: f64,
 }
 
 /// The whole picture at `size`×`size`, on white where it is not square.
@@ -48,10 +36,7 @@ impl Changes {
     pub fn check(&self) -> Result<(), ChangesError> {
         let all =
             [("flip", self.flip, 1.0), ("shift", self.shift, 1.0), ("zoom", self.zoom, 10.0), ("hue", self.hue, 180.0)];
-        match all.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
-            Some((key, value, most)) => Err(ChangesError { key, value, most }),
-            None => Ok(()),
-        }
+        ChangesError::check(&all)
     }
 
     /// A square of the picture at `size`×`size`, changed at random.
@@ -66,19 +51,13 @@ impl Changes {
         let most = (self.shift * size as f64) as usize;
         let mut shift = || random.below(2 * most + 1) as f64 - most as f64;
         let (dx, dy) = (shift(), shift());
-        let zoom = self.half(random, self.zoom).map(|power| (1.0 + self.zoom).powf(power));
-        let hue = self.half(random, self.hue).map(|turn| turn * self.hue);
+        let zoom = random.half(self.zoom).map(|power| (1.0 + self.zoom).powf(power));
+        let hue = random.half(self.hue).map(|turn| turn * self.hue);
         let moved = warp(&square, mirror, [dx, dy], zoom.unwrap_or(1.0));
         Ok(match hue {
             Some(degrees) => turned(moved, degrees),
             None => moved,
         })
-    }
-
-    /// A number from -1 to 1 for half of the pictures, if `amount` is anything.
-    fn half(&self, random: &mut Random, amount: f64) -> Option<f64> {
-        let (chosen, number) = (random.unit() < 0.5, random.between(-1.0, 1.0));
-        (chosen && amount > 0.0).then_some(number)
     }
 }
 

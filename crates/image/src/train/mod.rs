@@ -11,7 +11,7 @@ mod score;
 mod task;
 mod upkeep;
 
-pub use augment::{Changes, ChangesError, whole};
+pub use augment::{Changes, whole};
 pub use config::{DataConfig, Kind, TrainingConfig, TrainingConfigError};
 pub use critic::{Critic, CriticConfig};
 pub use loss::{Comparison, Parts, Weights};

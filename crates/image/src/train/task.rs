@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use jielong_nn::quantizer::QuantizerConfig;
-use jielong_nn::train::{Item, Learner, Losses, Numbers, Random, Step, Task, TaskError, spread, write_file};
+use jielong_nn::train::{
+    ChangesError, Item, Learner, Losses, Numbers, Random, Step, Task, TaskError, spread, write_file,
+};
 use rayon::prelude::*;
 
-use super::augment::{ChangesError, whole};
+use super::augment::whole;
 use super::config::TrainingConfig;
 use super::critic::Judge;
 use super::loss::Comparison;

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use jielong_core::Segment;
-use jielong_image::train::Changes;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
-use super::Media;
+use super::{Changes, Media};
 use crate::files;
 use crate::sources::package::hex;
 
@@ -28,7 +27,7 @@ struct Kept {
     values: Vec<u32>,
 }
 
-/// How pictures are changed before they are coded.
+/// How files are changed before they are coded.
 pub(super) struct View<'a> {
     /// What may be changed.
     pub changes: &'a Changes,
@@ -37,7 +36,7 @@ pub(super) struct View<'a> {
 }
 
 impl Media {
-    /// Files of a data set as segments, in their order, pictures perhaps changed; what was made before is read from `cache`. `tell` is
+    /// Files of a data set as segments, in their order, perhaps changed; what was made before is read from `cache`. `tell` is
     /// told how many are done, and stops it by `false`.
     ///
     /// # Errors

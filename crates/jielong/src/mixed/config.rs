@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use jielong_core::{SamplerConfig, Vocab, VocabConfig};
-use jielong_image::train::Changes;
 use serde::{Deserialize, Serialize};
 
 use crate::sources::cache::plain_file;
@@ -14,7 +13,7 @@ use crate::toml_file;
 
 /// The largest side of pictures.
 const MOST_SIDE: usize = 4096;
-/// The most ways in which pictures are changed.
+/// The most ways in which pictures and recordings are changed.
 const MOST_VARIANTS: usize = 64;
 /// The most pictures of which one is taken.
 pub const MOST_CANDIDATES: usize = 1000;
@@ -50,12 +49,13 @@ pub struct TaskConfig {
     /// Share of the examples in which the texts of the prompt are left out: what classifier-free guidance needs.
     #[serde(default)]
     pub drop: f64,
-    /// In how many ways pictures that are learned from are changed, besides as they are; all of a subject are in the same way.
+    /// In how many ways pictures or recordings that are learned from are changed, besides as they are; all of a subject are in the same
+    /// way.
     #[serde(default, skip_serializing_if = "is_default")]
     pub variants: usize,
-    /// How they are changed.
+    /// How they are changed: what [`TaskConfig::changes`] reads.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub changes: Changes,
+    pub changes: toml::Table,
     /// What is given.
     #[serde(default)]
     pub prompt: Vec<Part>,
@@ -67,6 +67,16 @@ pub struct TaskConfig {
     /// How tokens are drawn when it is asked for, unless the user says otherwise.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sampling: SamplingConfig,
+}
+
+/// How media are changed before they are coded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Changes {
+    /// Pictures.
+    Picture(jielong_image::train::Changes),
+    /// Recordings.
+    Sound(jielong_audio::train::Changes),
 }
 
 /// How tokens are drawn; what is not given is the distribution of the model itself.
@@ -259,14 +269,32 @@ impl TaskConfig {
         Ok(found)
     }
 
+    /// How its pictures or recordings are changed.
+    ///
+    /// # Errors
+    /// It has no media; changes that media of its kind do not have, or beyond what can be.
+    pub fn changes(&self, vocab: &Vocab) -> Result<Changes> {
+        let kind = self.media(vocab)?.context("`changes`: only pictures and recordings are changed")?;
+        let table = self.changes.clone();
+        Ok(if vocab.kinds()[kind].grid {
+            let changes: jielong_image::train::Changes = table.try_into().context("`changes`")?;
+            changes.check()?;
+            Changes::Picture(changes)
+        } else {
+            let changes: jielong_audio::train::Changes = table.try_into().context("`changes`")?;
+            changes.check()?;
+            Changes::Sound(changes)
+        })
+    }
+
     fn check(&self, vocab: &Vocab) -> Result<()> {
         ensure!(self.weight.is_finite() && self.weight >= 0.0, "`weight` = {}: a number from 0 on", self.weight);
         ensure!((0.0..=1.0).contains(&self.drop), "`drop` = {}: a share from 0 to 1", self.drop);
         ensure!(self.variants <= MOST_VARIANTS, "`variants` = {}: from 0 to {MOST_VARIANTS}", self.variants);
-        let changed = self.media(vocab)?.is_some_and(|kind| vocab.kinds()[kind].grid);
-        ensure!(changed || self.variants == 0, "`variants`: only pictures are changed");
-        ensure!((self.variants == 0) == is_default(&self.changes), "`variants` and `changes` need each other");
-        self.changes.check()?;
+        ensure!((self.variants == 0) == self.changes.is_empty(), "`variants` and `changes` need each other");
+        if self.variants > 0 {
+            self.changes(vocab)?;
+        }
         self.sampling.check(vocab)?;
         let candidates = self.sampling.consensus.unwrap_or(1);
         let picture = vocab.kinds()[vocab.kind(&self.answer.kind)?].grid;
@@ -332,6 +360,7 @@ mod tests {
             ("data = \"emoji\"", "data = \"emoji\"\nsampling = { temperature = -1.0 }", "temperature"),
             ("data = \"emoji\"", "data = \"emoji\"\nsampling = { guidance = inf }", "guidance"),
             ("data = \"emoji\"", "data = \"emoji\"\nvariants = 1\nchanges = { zoom = -1.0 }", "changes.zoom"),
+            ("data = \"emoji\"", "data = \"emoji\"\nvariants = 1\nchanges = { speed = 0.1 }", "speed"),
             ("{ image = \"this\" }", "{ text = \"{name}\" }\nsampling = { consensus = 2 }", "only pictures"),
             ("data = \"emoji\"", "data = \"emoji\"\nsampling = { take = \"mean\" }", "consensus"),
             ("name = \"draw\"", "name = \"../draw\"", "plain name"),

@@ -144,13 +144,14 @@ impl Coded {
         let entries = Entry::all(&task.data, kind.map_or(File::Record, |kind| media.file(kind)), sources)?;
         let Some(kind) = kind else { return Ok(Self { entries, views: vec![Vec::new()] }) };
         let files = |entries: &[&Entry]| -> Vec<PathBuf> { entries.iter().filter_map(|e| e.file.clone()).collect() };
+        let changes = task.changes(&media.vocab)?;
         let mut views = Vec::new();
         for variant in 0..=task.variants {
             let used: Vec<bool> = entries.iter().map(|entry| variant == 0 || entry.split == Split::Train).collect();
             let seen: Vec<&Entry> =
                 entries.iter().zip(&used).filter_map(|(entry, used)| used.then_some(entry)).collect();
             let seed = |entry: &&Entry| Random::at(&[variant as u64, number(&entry.subject)]).bits();
-            let view = View { changes: &task.changes, seeds: seen.iter().map(seed).collect() };
+            let view = View { changes: &changes, seeds: seen.iter().map(seed).collect() };
             let (files, view) = (files(&seen), (variant > 0).then_some(&view));
             let mut told = |done| tell(&task.data, variant * entries.len() + done, (1 + task.variants) * entries.len());
             let mut segments = media.of_files(kind, (&files, view), &sources.cache, &mut told)?.into_iter();

@@ -6,13 +6,13 @@ use anyhow::{Context, Result, bail, ensure};
 use jielong_audio::sound::{self, Sound};
 use jielong_core::{Codec, CodecError, Codes, Kind, Segment, Vocab};
 use jielong_image::picture::{Picture, Reading};
-use jielong_image::train::{Changes, whole};
+use jielong_image::train::whole;
 use jielong_llama::TokenVectors;
 use jielong_nn::device::Device;
 use jielong_nn::train::Random;
 use sha2::{Digest, Sha256};
 
-use super::{File, MixedConfig};
+use super::{Changes, File, MixedConfig};
 use crate::codecs::{PictureCodec, SoundCodec};
 
 /// A vocabulary with the codecs of its kinds.
@@ -125,13 +125,13 @@ impl Media {
         self.coded(kind, path, None, None)
     }
 
-    /// A file of a data set as a segment: as [`Media::of_file`], but recordings are cut to what is learned of them, and pictures are
-    /// changed at random, from a seed on.
+    /// A file of a data set as a segment: as [`Media::of_file`], but changed at random, from a seed on, and recordings are cut to what is
+    /// learned of them.
     pub(super) fn of_data(&self, kind: usize, path: &Path, change: Option<(&Changes, u64)>) -> Result<Segment> {
         self.coded(kind, path, self.seconds, change)
     }
 
-    /// A file as a segment; of a recording the middle, of so many seconds; a picture perhaps changed.
+    /// A file as a segment, perhaps changed; of a recording the middle, of so many seconds.
     fn coded(
         &self,
         kind: usize,
@@ -145,8 +145,10 @@ impl Media {
             MediaCodec::Picture(codec) => {
                 let picture = Picture::open(path, &Reading::default())?;
                 let picture = match change {
-                    Some((changes, seed)) => changes.apply(&picture, self.side, &mut Random::at(&[seed])),
-                    None => whole(&picture, self.side),
+                    Some((Changes::Picture(changes), seed)) => {
+                        changes.apply(&picture, self.side, &mut Random::at(&[seed]))
+                    }
+                    _ => whole(&picture, self.side),
                 };
                 codec.encode(&picture.with_context(about)?)
             }
@@ -154,6 +156,9 @@ impl Media {
                 let rate = Some(codec.rate());
                 let mut sound = Sound::open(path, &sound::Reading { rate, ..sound::Reading::default() })?;
                 ensure!(!sound.samples.is_empty(), "{}: a recording without samples", path.display());
+                if let Some((Changes::Sound(changes), seed)) = change {
+                    sound = changes.apply(sound, &mut Random::at(&[seed])).with_context(about)?;
+                }
                 if let Some(seconds) = seconds {
                     let length = (seconds * f64::from(sound.rate)).ceil().max(1.0) as usize;
                     sound.samples.drain(..sound.samples.len().saturating_sub(length) / 2);

@@ -22,7 +22,7 @@ mod ngram;
 mod sequence;
 mod training;
 
-pub use config::{MOST_CANDIDATES, MixedConfig, Part, SamplingConfig, Take, TaskConfig};
+pub use config::{Changes, MOST_CANDIDATES, MixedConfig, Part, SamplingConfig, Take, TaskConfig};
 pub use corpus::{Corpus, Material};
 pub use entries::{Entry, File};
 pub use media::Media;

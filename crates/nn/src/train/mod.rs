@@ -14,6 +14,7 @@
 
 mod adamw;
 mod average;
+mod changes;
 mod checkpoint;
 mod files;
 mod gradients;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use average::Average;
+pub use changes::ChangesError;
 pub use checkpoint::{CheckpointError, Manifest, latest};
 pub use files::write_file;
 pub use gradients::{Gradients, scalar};
