@@ -12,7 +12,7 @@ const STEP: f64 = 50.0;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Changes {
-    /// The most that is left out at the beginning, in seconds; of half a frame or more, the frames lie elsewhere in the sound.
+    /// The most that is left out at the beginning, in seconds; a part of a frame is enough for other codes.
     pub shift: f64,
     /// The most that half of the recordings are faster and higher or slower and lower, as a factor less one: 0.25 is 0.8 to 1.25.
     pub speed: f64,
