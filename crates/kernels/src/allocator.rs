@@ -1,5 +1,8 @@
 //! What the system's allocator does with memory that is given back, and in what pages it lies.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use crate::mapped::LARGE_PAGE;
+
 /// Most bytes that stay: the largest value that the allocator takes.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MOST: i32 = i32::MAX;
@@ -24,7 +27,7 @@ pub fn keep_memory() {
         libc::mallopt(libc::M_TRIM_THRESHOLD, MOST);
         let start = libc::malloc(LARGE);
         if !start.is_null() {
-            let page = 2 << 20;
+            let page = LARGE_PAGE;
             let skipped = start.align_offset(page).min(LARGE);
             libc::madvise(start.wrapping_byte_add(skipped), LARGE - skipped, libc::MADV_HUGEPAGE);
         }

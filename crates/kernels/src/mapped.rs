@@ -36,15 +36,19 @@ impl MappedFile {
         Ok(Self { path: path.to_path_buf(), map })
     }
 
-    /// Lets go of the memory of a part that is not needed for now; it is read from the file again when it is touched.
+    /// Lets go of the memory of a part that is not needed for now; it is read from the file again when it is touched, as is what
+    /// lies beside it in the same large pages, which go as a whole.
     pub fn release(&self, part: std::ops::Range<usize>) {
         if part.is_empty() || part.end > self.map.len() {
             return;
         }
+        let start = self.map.as_ptr() as usize;
+        let first = ((start + part.start) / LARGE_PAGE * LARGE_PAGE).max(start);
+        let last = (start + part.end).next_multiple_of(LARGE_PAGE).min(start + self.map.len());
         // SAFETY: the map is shared and read-only, so its pages are those of the file, and come back as they were.
         #[cfg(unix)]
         #[allow(unsafe_code)]
-        let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, part.start, part.len()) };
+        let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first - start, last - first) };
     }
 
     /// Where the file was.
@@ -78,6 +82,9 @@ enum Pages {
     /// Where nothing can be mapped: words, as cells want to begin at theirs, and how many bytes of them.
     Plain(Vec<u64>, usize),
 }
+
+/// Bytes of the large pages of most processors.
+pub(crate) const LARGE_PAGE: usize = 2 << 20;
 
 /// The region that pieces are taken from, and how much of it was.
 static REGION: Mutex<(Weak<MmapRaw>, usize)> = Mutex::new((Weak::new(), 0));

@@ -14,7 +14,7 @@ use crate::weights::{TensorView, WeightsError};
 use crate::write::Rewrite;
 
 /// bf16 matrices of no more values than this are widened to f32: they fit into a cache, so that packing them saves no time,
-/// while the inputs of a bf16 product are rounded to bf16.
+/// while the inputs of a bf16 product are rounded to bf16. Tensors of no more are copied.
 const SMALL: usize = 1 << 16;
 
 /// What kernels get of stored matrices.
@@ -160,7 +160,9 @@ pub fn random_matrix(shape: [usize; 2], dtype: Dtype, layout: Layout, cpu: &Cpu)
     }
 }
 
-/// The `rows` of a stored tensor, as a tensor of rank `D` and the same trailing dimensions.
+/// The `rows` of a stored tensor, as a tensor of rank `D` and the same trailing dimensions: f32 values stay mapped where they
+/// can, unless they are few. The system maps files in pages of up to 2 MiB, so that a vector among matrices would keep as much
+/// of these in memory.
 ///
 /// # Errors
 /// [`WeightsError`] if the type of the tensor is not one of weights.
@@ -176,11 +178,13 @@ pub fn tensor<const D: usize>(
     shape[0] = rows.len();
     let aligned = view.bytes().as_ptr().align_offset(align_of::<f32>()) == 0;
     let as_mapped = view.dtype() == Some(Dtype::F32) && dtype == FloatDType::F32 && aligned;
-    let data = if as_mapped && whole && order == Rows::AsStored {
+    let few = view.bytes().len() <= SMALL * size_of::<f32>();
+    let data = if as_mapped && whole && order == Rows::AsStored && !few {
         let bytes = Bytes::from_shared(view.shared_bytes(), AllocationProperty::File);
         TensorData::from_bytes(bytes, shape, DType::F32)
     } else {
         let mut values = view.to_f32()?;
+        view.release();
         let width = shape[1..].iter().product::<usize>();
         if !whole {
             values = values[rows.start * width..rows.end * width].to_vec();
