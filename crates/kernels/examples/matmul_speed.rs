@@ -1,6 +1,6 @@
 //! Speed of products with packed weights, beside a plain read of the same bytes in turn.
 //!
-//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [stored|turned] [baseline|avx2|avx512|bf16|best] [type|all] [columns]`
+//! `cargo run --release -p jielong-kernels --example matmul_speed -- [threads] [stored|turned] [baseline|dot|avx2|avx512|bf16|best] [type|all] [columns]`
 
 #![allow(missing_docs)]
 
@@ -13,6 +13,7 @@ fn main() {
     let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
     let isa = match std::env::args().nth(3).as_deref() {
         Some("baseline") => Some(Isa::Baseline),
+        Some("dot") => Some(Isa::Dot),
         Some("avx2") => Some(Isa::Avx2),
         Some("avx512") => Some(Isa::Avx512),
         Some("bf16") => Some(Isa::Avx512Bf16),

@@ -9,8 +9,10 @@ use crate::shared::Disjoint;
 /// Sets of instructions that kernels are written or compiled for, each with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
-    /// What every processor of the architecture has: SSE2, or NEON.
+    /// What every processor of the architecture has: SSE2, or NEON. The portable code, compiled for it.
     Baseline,
+    /// NEON with products of bytes: a kernel of its own for weights in blocks.
+    Dot,
     /// AVX2, FMA and F16C: a kernel of its own for weights in blocks, otherwise the portable code, compiled for them.
     Avx2,
     /// AVX-512 F, BW, VL, DQ and VNNI.
@@ -24,7 +26,7 @@ pub enum Isa {
 impl Isa {
     /// All that this processor has, in order.
     pub fn available() -> Vec<Self> {
-        let all = [Self::Baseline, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
+        let all = [Self::Baseline, Self::Dot, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
         all.into_iter().filter(|isa| isa.is_there()).collect()
     }
 
@@ -61,6 +63,7 @@ impl Isa {
         };
         match self {
             Self::Baseline => true,
+            Self::Dot => false,
             Self::Avx2 => avx2(),
             Self::Avx512 => avx2() && avx512(),
             Self::Avx512Bf16 => avx2() && avx512() && is_x86_feature_detected!("avx512bf16"),
@@ -68,7 +71,12 @@ impl Isa {
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn is_there(self) -> bool {
+        self == Self::Baseline || self == Self::Dot && std::arch::is_aarch64_feature_detected!("dotprod")
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn is_there(self) -> bool {
         self == Self::Baseline
     }
@@ -80,6 +88,7 @@ impl fmt::Display for Isa {
             Self::Baseline if cfg!(target_arch = "aarch64") => "NEON",
             Self::Baseline if cfg!(target_arch = "x86_64") => "SSE2",
             Self::Baseline => "baseline",
+            Self::Dot => "NEON with dot products",
             Self::Avx2 => "AVX2",
             Self::Avx512 => "AVX-512 VNNI",
             Self::Avx512Bf16 => "AVX-512 VNNI BF16",

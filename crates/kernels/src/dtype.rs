@@ -32,7 +32,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// All of them.
+    /// All of them, in the order of the numbers that they are.
     pub const ALL: [Self; 11] = [
         Self::F32,
         Self::F16,

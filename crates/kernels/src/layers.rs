@@ -30,7 +30,7 @@ macro_rules! for_each_isa {
                 match isa {
                     Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => return unsafe { avx512($($arg),*) },
                     Isa::Avx2 => return unsafe { avx2($($arg),*) },
-                    Isa::Baseline => {}
+                    Isa::Baseline | Isa::Dot => {}
                 }
             }
             let _ = isa;

@@ -5,6 +5,8 @@
 //! the registers they become.
 
 #![allow(clippy::needless_range_loop)]
+// Forms of inputs that only instructions of x86 take.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 mod allocator;
 #[cfg(target_arch = "x86_64")]
@@ -27,6 +29,8 @@ mod layers;
 mod mapped;
 mod math;
 mod matmul;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod optimiser;
 mod pool;
 mod quant;

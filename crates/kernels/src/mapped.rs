@@ -48,7 +48,8 @@ impl MappedFile {
         // SAFETY: the map is shared and read-only, so its pages are those of the file, and come back as they were.
         #[cfg(unix)]
         #[allow(unsafe_code)]
-        let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first - start, last - first) };
+        let _ =
+            unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first - start, last - first) };
     }
 
     /// Where the file was.

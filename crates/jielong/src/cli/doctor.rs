@@ -95,22 +95,20 @@ fn cpu_name() -> String {
 /// Vector instructions that matter for speed.
 fn cpu_features() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
-    {
-        let found = [
-            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
-            ("fma", std::arch::is_x86_feature_detected!("fma")),
-            ("f16c", std::arch::is_x86_feature_detected!("f16c")),
-            ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
-            ("avx512vnni", std::arch::is_x86_feature_detected!("avx512vnni")),
-            ("avx512bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
-            ("amx", Isa::available().contains(&Isa::Amx)),
-        ];
-        found.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect()
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        Vec::new()
-    }
+    let found = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("f16c", std::arch::is_x86_feature_detected!("f16c")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avx512vnni", std::arch::is_x86_feature_detected!("avx512vnni")),
+        ("avx512bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
+        ("amx", Isa::available().contains(&Isa::Amx)),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let found = [("neon", true), ("dotprod", Isa::available().contains(&Isa::Dot))];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let found = [];
+    found.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
 }
 
 /// Memory of the machine (Linux).

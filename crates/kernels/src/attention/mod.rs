@@ -189,7 +189,7 @@ impl Plan<'_> {
             match isa {
                 Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => return unsafe { avx512(self, block, chunk, part) },
                 Isa::Avx2 => return unsafe { avx2(self, block, chunk, part) },
-                Isa::Baseline => {}
+                Isa::Baseline | Isa::Dot => {}
             }
         }
         let _ = isa;

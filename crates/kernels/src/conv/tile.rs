@@ -51,7 +51,7 @@ impl Product for f32 {
                 };
             }
             Isa::Avx2 => return unsafe { filter_avx2(planes, weights, len, out) },
-            Isa::Baseline => {}
+            Isa::Baseline | Isa::Dot => {}
         }
         let _ = isa;
         filter::<false>(planes, weights, len, out);
@@ -133,7 +133,7 @@ impl Correlated for f32 {
                 return unsafe { crate::avx512::conv::correlate(&x.cells, x.channel, &x.taps, y, sums) };
             }
             Isa::Avx2 => return unsafe { sums_avx2(x, y, sums) },
-            Isa::Baseline => {}
+            Isa::Baseline | Isa::Dot => {}
         }
         let _ = isa;
         sums_of::<false>(x, y, sums);

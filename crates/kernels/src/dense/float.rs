@@ -34,7 +34,7 @@ pub(super) fn multiply(isa: Isa, left: &[Tile], right: &[Tile], out: &mut Sums) 
         match isa {
             Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => return unsafe { avx512(left, right, out) },
             Isa::Avx2 => return unsafe { avx2(left, right, out) },
-            Isa::Baseline => {}
+            Isa::Baseline | Isa::Dot => {}
         }
     }
     let _ = isa;

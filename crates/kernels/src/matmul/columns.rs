@@ -177,7 +177,7 @@ impl Kind {
             Dtype::BF16 if isa == Isa::Avx512Bf16 => Self::Bf16,
             Dtype::F32 | Dtype::F16 | Dtype::BF16 => Self::Floats,
             _ if isa == Isa::Amx && count > LANES / 2 => Self::Sixteens,
-            _ if isa >= Isa::Avx512 => Self::Steps,
+            _ if isa >= Isa::Avx512 || isa == Isa::Dot => Self::Steps,
             _ => Self::Shorts,
         }
     }
@@ -210,7 +210,7 @@ impl Columns {
             }
             Kind::Steps => Form::Steps(fill(cpu, [steps, count, count], |s, c, place| {
                 let step = place.write(Step::ZERO);
-                (step.scale, step.sums) = to_bytes(at(s, c), &mut step.hi, &mut step.lo);
+                (step.scale, step.sums) = to_bytes(cpu.isa(), at(s, c), &mut step.hi, &mut step.lo);
                 step.sum = step.scale * (step.sums[0] + step.sums[1]) as f32;
                 step
             })),
@@ -219,7 +219,7 @@ impl Columns {
                 Form::Sixteens(fill(cpu, sizes, |s, block, place| {
                     let all = place.write(Sixteen::ZERO);
                     for (i, c) in (block * LANES..count).take(LANES).enumerate() {
-                        let (scale, sums) = to_bytes(at(s, c), &mut all.hi[i], &mut all.lo[i]);
+                        let (scale, sums) = to_bytes(cpu.isa(), at(s, c), &mut all.hi[i], &mut all.lo[i]);
                         (all.scale[i], all.sum[i]) = (scale, scale * (sums[0] + sums[1]) as f32);
                     }
                     all
@@ -332,15 +332,20 @@ fn fill<T: Send>(
     out
 }
 
-/// Rounds 32 values to high and low bytes: their scale, and the sums of the halves. Columns in bytes are made only where there is
-/// AVX-512.
-fn to_bytes(values: &[f32; STEP], hi: &mut [i8; STEP], lo: &mut [i8; STEP]) -> (f32, [i32; 2]) {
+/// Rounds 32 values to high and low bytes: their scale, and the sums of the halves.
+fn to_bytes(isa: Isa, values: &[f32; STEP], hi: &mut [i8; STEP], lo: &mut [i8; STEP]) -> (f32, [i32; 2]) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: an `Isa` above the baseline is there only if the processor has it.
-    #[allow(unsafe_code)]
-    return unsafe { crate::avx512::inputs::step(values, hi, lo) };
-    #[cfg(not(target_arch = "x86_64"))]
-    unreachable!("{} values in {} and {} bytes", values.len(), hi.len(), lo.len())
+    if isa >= Isa::Avx512 {
+        // SAFETY: an `Isa` above the baseline is there only if the processor has it.
+        #[allow(unsafe_code)]
+        return unsafe { crate::avx512::inputs::step(values, hi, lo) };
+    }
+    let _ = isa;
+    let short = Short::new(values);
+    for (i, q) in short.q.iter().enumerate() {
+        (hi[i], lo[i]) = (((q + 128) >> 8) as i8, *q as i8);
+    }
+    (short.scale, short.sums)
 }
 
 fn to_bf16(isa: Isa) -> fn(&[f32], &mut [bf16]) {
@@ -366,9 +371,9 @@ mod tests {
             assert!((f32::from(*q) * short.scale - value).abs() <= 50.0 / LARGEST, "{value}");
         }
         assert!((short.sum - values.iter().sum::<f32>()).abs() < 0.05);
-        if Isa::available().contains(&Isa::Avx512) {
+        for isa in Isa::available() {
             let (mut hi, mut lo) = ([0; STEP], [0; STEP]);
-            assert_eq!(to_bytes(&values, &mut hi, &mut lo), (short.scale, short.sums));
+            assert_eq!(to_bytes(isa, &values, &mut hi, &mut lo), (short.scale, short.sums));
             for i in 0..STEP {
                 assert_eq!(i16::from(hi[i]) * 256 + i16::from(lo[i]), short.q[i]);
             }

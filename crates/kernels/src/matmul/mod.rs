@@ -359,6 +359,12 @@ fn multiply(
             _ => {}
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    if let (Form::Steps(x_), Isa::Dot) = (&x.form, isa) {
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        return unsafe { crate::neon::steps(dtype, panel, &x_[step..], x.count, first, out) };
+    }
     let _ = isa;
     match &x.form {
         Form::Shorts(x_) => portable::shorts(dtype, panel, &x_[step..], x.count, first, out),

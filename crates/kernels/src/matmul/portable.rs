@@ -68,24 +68,64 @@ fn scale_and_min(s: &[u8], i: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(min))
 }
 
+/// The scales of the eight runs of a block of a K type, as bytes, the first lowest, and then the minima; of Q6_K the scales of the
+/// sixteen halves of runs.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+pub(crate) fn scale_bytes(dtype: Dtype, block: &[u8]) -> [u64; 2] {
+    if dtype == Dtype::Q6_K {
+        let (bytes, _) = block[192..208].as_chunks();
+        return [u64::from_le_bytes(bytes[0]), u64::from_le_bytes(bytes[1])];
+    }
+    let (bytes, _) = block[4..16].as_chunks();
+    let [scale, min, rest] = [0, 1, 2].map(|four: usize| u32::from_le_bytes(bytes[four]));
+    let of = |low: u32, rest: u32| {
+        let high = (rest & 0x0f0f_0f0f) | ((low >> 2) & 0x3030_3030);
+        u64::from(low & 0x3f3f_3f3f) | u64::from(high) << 32
+    };
+    [of(scale, rest), of(min, rest >> 4)]
+}
+
 /// Run `i` of a block.
 #[inline(always)]
 pub(crate) fn run(dtype: Dtype, block: &[u8], i: usize) -> Run {
+    let (scale, min) = scales(dtype, block, i);
+    Run { u: integers(dtype, block, i), scale, min }
+}
+
+/// The scales of the halves of run `i` of a block, and what is added to every value.
+#[inline(always)]
+pub(crate) fn scales(dtype: Dtype, block: &[u8], i: usize) -> ([f32; 2], f32) {
     let block = &block[..dtype.block_bytes()];
-    let d = half_at(block, 0);
-    let one = |u, scale, min| Run { u, scale: [scale; 2], min };
+    match dtype {
+        Dtype::Q4_K | Dtype::Q5_K => {
+            let (scale, min) = scale_and_min(&block[4..16], i);
+            ([half_at(block, 0) * scale; 2], -(half_at(block, 2) * min))
+        }
+        Dtype::Q6_K => {
+            let d = half_at(block, 208);
+            let scale = |half: usize| d * f32::from(block[192 + 2 * i + half] as i8);
+            ([scale(0), scale(1)], 0.0)
+        }
+        _ => ([half_at(block, 0); 2], if has_min(dtype) { half_at(block, 2) } else { 0.0 }),
+    }
+}
+
+/// The integers of run `i` of a block.
+#[inline(always)]
+fn integers(dtype: Dtype, block: &[u8], i: usize) -> [u8; STEP] {
+    let block = &block[..dtype.block_bytes()];
     match dtype {
         Dtype::Q8_0 => {
             let mut u = [0; STEP];
             u.iter_mut().zip(&block[2..]).for_each(|(u, q)| *u = q ^ 128);
-            one(u, d, 0.0)
+            u
         }
-        Dtype::Q4_0 => one(nibbles(&block[2..]), d, 0.0),
-        Dtype::Q4_1 => one(nibbles(&block[4..]), d, half_at(block, 2)),
-        Dtype::Q5_0 => one(fifths(&block[2..], nibbles(&block[6..])), d, 0.0),
-        Dtype::Q5_1 => one(fifths(&block[4..], nibbles(&block[8..])), d, half_at(block, 2)),
+        Dtype::Q4_0 => nibbles(&block[2..]),
+        Dtype::Q4_1 => nibbles(&block[4..]),
+        Dtype::Q5_0 => fifths(&block[2..], nibbles(&block[6..])),
+        Dtype::Q5_1 => fifths(&block[4..], nibbles(&block[8..])),
         Dtype::Q4_K | Dtype::Q5_K => {
-            let (scale, min) = scale_and_min(&block[4..16], i);
             let low = &block[if dtype == Dtype::Q4_K { 16 } else { 48 } + i / 2 * 32..][..32];
             let mut u = halves(low, i % 2);
             if dtype == Dtype::Q5_K {
@@ -93,7 +133,7 @@ pub(crate) fn run(dtype: Dtype, block: &[u8], i: usize) -> Run {
                     *u |= if high & (1 << i) == 0 { 0 } else { 16 };
                 }
             }
-            one(u, d * scale, -(half_at(block, 2) * min))
+            u
         }
         _ => {
             let (half, i) = (i / 4, i % 4);
@@ -106,9 +146,7 @@ pub(crate) fn run(dtype: Dtype, block: &[u8], i: usize) -> Run {
                 2 => pairs.for_each(|(u, high)| *u |= high & 48),
                 _ => pairs.for_each(|(u, high)| *u |= (high >> 2) & 48),
             }
-            let d = half_at(block, 208);
-            let scale = |k: usize| d * f32::from(block[192 + half * 8 + i * 2 + k] as i8);
-            Run { u, scale: [scale(0), scale(1)], min: 0.0 }
+            u
         }
     }
 }
@@ -123,22 +161,30 @@ fn halves(bytes: &[u8], high: usize) -> [u8; STEP] {
     u
 }
 
-/// Calls a function with a type of blocks as a constant, so that each type has a loop of its own.
+/// A type of weights that is a constant, wherever it is asked for.
+pub(crate) struct Of<const D: usize>;
+
+impl<const D: usize> Of<D> {
+    pub(crate) const TYPE: Dtype = Dtype::ALL[D];
+}
+
+/// Calls a function with a type of blocks as a constant, its place in [`Dtype::ALL`], so that each type has a loop of its own:
+/// compilers make one call again of several that differ in an argument.
 macro_rules! by_type {
     ($dtype:expr, $function:ident($($argument:expr),*)) => {
         match $dtype {
-            Dtype::Q8_0 => $function(Dtype::Q8_0, $($argument),*),
-            Dtype::Q4_0 => $function(Dtype::Q4_0, $($argument),*),
-            Dtype::Q4_1 => $function(Dtype::Q4_1, $($argument),*),
-            Dtype::Q5_0 => $function(Dtype::Q5_0, $($argument),*),
-            Dtype::Q5_1 => $function(Dtype::Q5_1, $($argument),*),
-            Dtype::Q4_K => $function(Dtype::Q4_K, $($argument),*),
-            Dtype::Q5_K => $function(Dtype::Q5_K, $($argument),*),
-            _ => $function(Dtype::Q6_K, $($argument),*),
+            Dtype::Q8_0 => $function::<{ Dtype::Q8_0 as usize }>($($argument),*),
+            Dtype::Q4_0 => $function::<{ Dtype::Q4_0 as usize }>($($argument),*),
+            Dtype::Q4_1 => $function::<{ Dtype::Q4_1 as usize }>($($argument),*),
+            Dtype::Q5_0 => $function::<{ Dtype::Q5_0 as usize }>($($argument),*),
+            Dtype::Q5_1 => $function::<{ Dtype::Q5_1 as usize }>($($argument),*),
+            Dtype::Q4_K => $function::<{ Dtype::Q4_K as usize }>($($argument),*),
+            Dtype::Q5_K => $function::<{ Dtype::Q5_K as usize }>($($argument),*),
+            _ => $function::<{ Dtype::Q6_K as usize }>($($argument),*),
         }
     };
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use by_type;
 
 /// Adds the products of a panel's rows with columns, `[step][stride]` from column `first` on, to `out`, one group of rows a
@@ -149,7 +195,8 @@ pub(crate) fn shorts(dtype: Dtype, panel: &Panel, x: &[Short], stride: usize, fi
 }
 
 #[inline(always)]
-fn shorts_of(dtype: Dtype, panel: &Panel, x: &[Short], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
+fn shorts_of<const D: usize>(panel: &Panel, x: &[Short], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
+    let dtype = Of::<D>::TYPE;
     let runs = dtype.block_len() / STEP;
     for lane in 0..LANES {
         let row = panel.row(dtype, lane);

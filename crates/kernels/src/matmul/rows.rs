@@ -107,8 +107,7 @@ impl<'a> Panel<'a> {
     pub(crate) fn turn(&self, isa: Isa, dtype: Dtype, count: usize, out: &mut [u8]) {
         let Data::Rows(rows) = self.data else { return };
         let size = dtype.block_bytes();
-        let half = half(dtype);
-        let mut put = |part: (usize, usize)| {
+        let put = |out: &mut [u8], part: (usize, usize)| {
             let (at, width) = part;
             for (index, out) in out.chunks_exact_mut(LANES * size).enumerate() {
                 for (lane, row) in rows.iter().enumerate().take(count) {
@@ -119,7 +118,8 @@ impl<'a> Panel<'a> {
         };
         #[cfg(target_arch = "x86_64")]
         if isa >= Isa::Avx512 && count == LANES {
-            half.into_iter().for_each(|at| put((at, 2)));
+            let half = half(dtype);
+            half.into_iter().for_each(|at| put(out, (at, 2)));
             let part = match half {
                 Some(0) => 2..size,
                 Some(end) => 0..end,
@@ -131,7 +131,7 @@ impl<'a> Panel<'a> {
             return unsafe { crate::avx512::turn::turn(rows.map(<[u8]>::as_ptr), size, part, out) };
         }
         let _ = isa;
-        parts(dtype).for_each(put);
+        parts(dtype).for_each(|part| put(out, part));
     }
 }
 
