@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 
 use jielong_core::State;
 use jielong_kernels::{Cpu, rotate};
-use jielong_nn::attention::{Scores, Sees, attend, attend_within};
+use jielong_nn::attention::{Scores, Sees, attend_cached, attend_within};
 use jielong_nn::cpu::{self, Values};
 
 use crate::cache::KvCache;
@@ -111,8 +111,8 @@ impl Attention {
                 self.by_kernel([q, k, v], *window, step.layer, cpu, cache)
             }
             (Sight::Cached(from, hidden), None, Some(cache)) => {
-                let (k, v) = cache.append(step.layer, k.swap_dims(1, 2), v.swap_dims(1, 2), *from); // [b, kv, s, d]
-                attend(q, k, v, hidden.as_ref(), scores)
+                let all = cache.append(step.layer, k.swap_dims(1, 2), v.swap_dims(1, 2)); // [1, kv, slots, d]
+                attend_cached(q, all, *from..cache.len() + t, hidden.as_ref(), scores)
             }
             (Sight::Within(sees), None, None) => attend_within(q, k, v, sees, scores),
             (sight, ..) => unreachable!("sight, processor and cache are made for each other: {sight:?}"),

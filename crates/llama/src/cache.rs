@@ -64,17 +64,16 @@ impl KvCache {
         self.slots = slots;
     }
 
-    /// Writes the keys and values `[1, kv, t, d]` of the newest positions, and returns those from position `from` on.
+    /// Writes the keys and values `[1, kv, t, d]` of the newest positions, and returns all, `[1, kv, slots, d]`.
     /// The positions count as read only after [`KvCache::advance`].
-    pub(crate) fn append(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>, from: usize) -> (Tensor<4>, Tensor<4>) {
+    pub(crate) fn append(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> [Tensor<4>; 2] {
         let start = self.len;
         let end = start + k.dims()[2];
         let Layers::Tensors(layers) = &mut self.layers else { unreachable!("a cache of tensors") };
         let (keys, values) = &mut layers[layer];
         keys.inplace(|t| t.slice_assign(s![.., .., start..end, ..], k));
         values.inplace(|t| t.slice_assign(s![.., .., start..end, ..], v));
-        let seen = |t: &Tensor<4>| t.clone().narrow(2, from, end - from);
-        (seen(keys), seen(values)) // [1, kv, end - from, d]
+        [keys.clone(), values.clone()]
     }
 
     /// The store of a layer.
@@ -113,8 +112,9 @@ mod tests {
         for (index, count) in [1, 255, 1, 300, 44, 1500].into_iter().enumerate() {
             cache.reserve(count);
             let new = Tensor::<4>::ones([1, 2, count, 4], &device) * (index as f32 + 1.0);
-            let (keys, values) = cache.append(0, new.clone(), new.clone() * 2.0, 0);
+            let all_slots = cache.append(0, new.clone(), new.clone() * 2.0);
             cache.advance(count);
+            let [keys, values] = all_slots.map(|tensor| tensor.narrow(2, 0, cache.len()));
             let expected = match all.take() {
                 Some(old) => Tensor::cat(vec![old, new], 2),
                 None => new,

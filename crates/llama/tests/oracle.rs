@@ -44,9 +44,24 @@ fn load(folder: &Path, compute: Compute, context: Option<usize>) -> Llama {
     Llama::from_folder(folder, &options).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
 }
 
-/// Both ways to compute: the kernels, and Burn's own operations.
-fn computes() -> [Compute; 2] {
-    [Compute::kernels(), Compute::Burn { device: Device::flex(), dtype: FloatDType::F32 }]
+/// All ways to compute: the kernels, Burn's own operations, and with the feature `wgpu` the kernels for cards.
+fn computes() -> Vec<Compute> {
+    let burn = |device| Compute::Burn { device, dtype: FloatDType::F32 };
+    [Compute::kernels(), burn(Device::flex())].into_iter().chain(card().map(burn)).collect()
+}
+
+#[cfg(feature = "wgpu")]
+fn card() -> Option<Device> {
+    let found = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec().into_iter().next();
+    if found.is_none() {
+        println!("skipped: Vulkan has no device here");
+    }
+    found
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn card() -> Option<Device> {
+    None
 }
 
 struct Oracle {

@@ -1,5 +1,6 @@
 //! Attention (Vaswani et al. 2017) with grouped queries (Ainslie et al. 2023), over given keys and values.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -10,6 +11,7 @@ use burn_flex::{Flex, FlexTensor};
 use jielong_kernels::{Attended, AttendedGradients, AttentionWithin, Isa};
 use rayon::prelude::*;
 
+use crate::card;
 use crate::cpu::{Where, differentiable, plain, tracked, values};
 
 /// How a query and a key become a score.
@@ -161,6 +163,25 @@ impl Backward<Flex, 3> for AttendWithin {
             }
         }
     }
+}
+
+/// Attention of queries `[1, t, heads, d]` to the places `seen` of a cache, keys and values `[1, kv, slots, d]` → `[1, t, heads, d]`; `hidden`
+/// as of [`attend`].
+#[must_use]
+pub fn attend_cached(
+    q: Tensor<4>,
+    [keys, values]: [Tensor<4>; 2],
+    seen: Range<usize>,
+    hidden: Option<&Tensor<3, Bool>>,
+    scores: Scores,
+) -> Tensor<4> {
+    if hidden.is_none()
+        && let Some(y) = card::attend_one(&q, &keys, &values, seen.clone(), scores)
+    {
+        return y;
+    }
+    let [k, v] = [keys, values].map(|all| all.narrow(2, seen.start, seen.len()));
+    attend(q, k, v, hidden, scores)
 }
 
 /// Attention of queries `[b, t, heads, d]` to keys and values `[b, kv, s, d]` → `[b, t, heads, d]`. Scores are f32;

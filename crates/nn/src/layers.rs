@@ -1,5 +1,5 @@
-//! Norm, rotation, gate, GELU and Snake of a network's layers, with gradients: one pass of our own each on the CPU, Burn's
-//! operations elsewhere.
+//! Norm, rotation, gate, GELU and Snake of a network's layers, with gradients: one pass of our own each on the CPU, and of the first
+//! three without gradients on a card; Burn's operations elsewhere.
 
 use burn::tensor::{FloatDType, Tensor, activation};
 use jielong_kernels::{
@@ -8,6 +8,7 @@ use jielong_kernels::{
 };
 use rayon::prelude::*;
 
+use crate::card;
 use crate::cpu::{Function, added, apply, flat};
 
 /// Values that are one thread's work.
@@ -17,7 +18,9 @@ const TASK: usize = 1 << 14;
 #[must_use]
 pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Tensor<D> {
     let norm = Norm { eps: eps as f32 };
-    apply(norm, &[flat(&x), weight.clone()], x.dims()).unwrap_or_else(|| norm_with_burn(x, weight, eps))
+    apply(norm, &[flat(&x), weight.clone()], x.dims())
+        .or_else(|| card::rms_norm(&x, &weight, eps))
+        .unwrap_or_else(|| norm_with_burn(x, weight, eps))
 }
 
 fn norm_with_burn<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Tensor<D> {
@@ -65,7 +68,9 @@ impl Function<2> for Norm {
 pub fn rotate(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
     let [_, t, heads, d] = x.dims();
     let inputs = [flat(&x), flat(&cos.clone().inner()), flat(&sin.clone().inner())];
-    apply(Rotation { t, heads, d }, &inputs, x.dims()).unwrap_or_else(|| rotate_with_burn(x, cos, sin))
+    apply(Rotation { t, heads, d }, &inputs, x.dims())
+        .or_else(|| card::rotate(&x, cos, sin))
+        .unwrap_or_else(|| rotate_with_burn(x, cos, sin))
 }
 
 fn rotate_with_burn(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
@@ -109,7 +114,9 @@ impl Function<3> for Rotation {
 /// `gate · sigmoid(gate) · up` (Shazeer 2020, SwiGLU), value by value.
 #[must_use]
 pub fn silu_gated<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-    apply(Gated, &[flat(&gate), flat(&up)], gate.dims()).unwrap_or_else(|| activation::silu(gate) * up)
+    apply(Gated, &[flat(&gate), flat(&up)], gate.dims())
+        .or_else(|| card::silu_gated(&gate, &up))
+        .unwrap_or_else(|| activation::silu(gate) * up)
 }
 
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 //! and such files written.
 
 pub mod attention;
+pub mod card;
 pub mod conv;
 pub mod cpu;
 pub mod cross_entropy;

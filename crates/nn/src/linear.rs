@@ -1,9 +1,11 @@
-//! Products with a matrix of weights, with gradients: in training by kernels of our own on the CPU, otherwise Burn's.
+//! Products with a matrix of weights, with gradients: in training by kernels of our own on the CPU, of a few rows by those for cards,
+//! otherwise Burn's.
 
 use burn::tensor::{FloatDType, Tensor};
 use jielong_kernels::dense::{self, Lies, Operand, Packed, Side};
 use jielong_kernels::{Factors, Isa};
 
+use crate::card;
 use crate::cpu::{Function, Where, apply, flat};
 use crate::factors::training_factors;
 
@@ -15,6 +17,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let here = wanted.and_then(|wanted| dense::factors(isa, wanted)).and_then(|factors| {
         apply(Projection { n, inputs, outputs, isa, factors }, &[flat(&x), flat(&weight)], [n, outputs])
     });
+    let here = here.or_else(|| card::rows_product(&x, &weight));
     here.unwrap_or_else(|| by_burn(x, weight, wanted == Some(Factors::Bf16)))
 }
 
