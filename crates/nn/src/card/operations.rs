@@ -20,6 +20,10 @@ const PLANES: u32 = 8;
 const UNITS: u32 = 1024;
 /// Bytes that a unit reads at once.
 const READ: usize = 16;
+/// Sums that a unit has in registers.
+const SUMS: usize = 64;
+/// Sums that the planes of a cube share: as many as every card has room for.
+const SHARED: usize = 8192;
 
 /// The type of a tensor that is on a card, without gradients.
 pub(super) fn here<const D: usize>(tensor: &Tensor<D>) -> Option<DType> {
@@ -104,10 +108,10 @@ impl Steps for CubeBackend {
         let mut shape = x.meta.shape().clone();
         shape[1] = outputs;
         let y = empty_device_dtype(x.client.clone(), x.device.clone(), shape, x.dtype);
-        // Of several rows a plane reads the inputs once for several outputs: otherwise these, from a cache, take longer than the weights.
-        let together = if n > 2 { 4 } else { 1 };
+        // Of several rows a plane reads the inputs once for two outputs: otherwise these, from a cache, take longer than the weights.
+        let together = if n > 2 { 2 } else { 1 };
         let mut width = READ / x.dtype.size();
-        while inputs % width != 0 {
+        while inputs % width != 0 || n * together * width > SUMS {
             width /= 2;
         }
         let (client, dtype) = (x.client.clone(), dtype_to_storage_type(x.dtype));
@@ -189,7 +193,7 @@ impl Steps for CubeBackend {
         let [heads, width] = [q.meta.shape()[2], q.meta.shape()[3]];
         let (client, dtype, y) = (q.client.clone(), dtype_to_storage_type(q.dtype), like(&q));
         let lanes = client.properties().hardware.plane_size_max;
-        let planes = (UNITS / lanes).min(32);
+        let planes = (UNITS / lanes).min(32).min((SHARED / width).max(1) as u32);
         attend::launch(
             &client,
             CubeCount::Static(heads as u32, 1, 1),
