@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use crate::dtype::Dtype;
-use crate::matmul::columns::{LANES, STEP, Short};
+use crate::matmul::columns::{LANES, LINE, STEP, Short};
 use crate::matmul::portable::{Of, by_type, centre, has_min, scale_bytes};
 use crate::matmul::rows::Panel;
 
@@ -31,6 +31,10 @@ fn shorts_of<const D: usize>(panel: &Panel, x: &[Short], stride: usize, first: u
             let mut blocks: [&[u8]; ROWS] = [&[]; ROWS];
             for (all, row) in blocks.iter_mut().zip(&rows) {
                 *all = &row[block * size..][..size];
+                // The rows that come next lie behind these: each is too short for the processor to foresee it.
+                for line in (0..size).step_by(LINE) {
+                    _mm_prefetch::<_MM_HINT_T0>(all.as_ptr().wrapping_add(ROWS * row.len() + line).cast());
+                }
             }
             let scales = Scales::new::<D>(&blocks);
             for (i, x) in x.chunks_exact(stride).enumerate() {
