@@ -50,6 +50,8 @@ impl MappedFile {
         #[allow(unsafe_code)]
         let _ =
             unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first - start, last - first) };
+        #[cfg(not(unix))]
+        let _ = (first, last); // nothing to advise there
     }
 
     /// Where the file was.

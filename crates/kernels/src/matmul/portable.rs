@@ -11,10 +11,10 @@ use super::rows::Panel;
 use crate::dtype::Dtype;
 
 /// 32 weights of one row: unsigned integers, a scale for each half, what is added to every value.
-pub(crate) struct Run {
-    pub u: [u8; STEP],
-    pub scale: [f32; 2],
-    pub min: f32,
+struct Run {
+    u: [u8; STEP],
+    scale: [f32; 2],
+    min: f32,
 }
 
 /// What is taken from the unsigned integers of a type.
@@ -57,20 +57,8 @@ fn fifths(bits: &[u8], mut u: [u8; STEP]) -> [u8; STEP] {
     u
 }
 
-/// Scale and minimum of run `i` of a K block, 6 bits each (`quant` has the layout).
-#[inline(always)]
-fn scale_and_min(s: &[u8], i: usize) -> (f32, f32) {
-    let (scale, min) = if i < 4 {
-        (s[i] & 63, s[i + 4] & 63)
-    } else {
-        ((s[i + 4] & 15) | ((s[i - 4] >> 6) << 4), (s[i + 4] >> 4) | ((s[i] >> 6) << 4))
-    };
-    (f32::from(scale), f32::from(min))
-}
-
 /// The scales of the eight runs of a block of a K type, as bytes, the first lowest, and then the minima; of Q6_K the scales of the
-/// sixteen halves of runs.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+/// sixteen halves of runs (`quant` has the layout).
 #[inline(always)]
 pub(crate) fn scale_bytes(dtype: Dtype, block: &[u8]) -> [u64; 2] {
     if dtype == Dtype::Q6_K {
@@ -88,18 +76,18 @@ pub(crate) fn scale_bytes(dtype: Dtype, block: &[u8]) -> [u64; 2] {
 
 /// Run `i` of a block.
 #[inline(always)]
-pub(crate) fn run(dtype: Dtype, block: &[u8], i: usize) -> Run {
+fn run(dtype: Dtype, block: &[u8], i: usize) -> Run {
     let (scale, min) = scales(dtype, block, i);
     Run { u: integers(dtype, block, i), scale, min }
 }
 
 /// The scales of the halves of run `i` of a block, and what is added to every value.
 #[inline(always)]
-pub(crate) fn scales(dtype: Dtype, block: &[u8], i: usize) -> ([f32; 2], f32) {
+fn scales(dtype: Dtype, block: &[u8], i: usize) -> ([f32; 2], f32) {
     let block = &block[..dtype.block_bytes()];
     match dtype {
         Dtype::Q4_K | Dtype::Q5_K => {
-            let (scale, min) = scale_and_min(&block[4..16], i);
+            let [scale, min] = scale_bytes(dtype, block).map(|bytes| f32::from(bytes.to_le_bytes()[i]));
             ([half_at(block, 0) * scale; 2], -(half_at(block, 2) * min))
         }
         Dtype::Q6_K => {
